@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import uvloop
@@ -20,6 +20,11 @@ settings.load_profile("quiet")
 
 ON_EACH_LOOP = {"test_transport_contract.py", "test_connections.py", "test_recorder.py"}
 """Files whose tests run on each event loop that a run may use."""
+WAITING_LONG = {
+    *("test_two_machines.py", "test_database_away.py", "test_workers.py", "test_kill_loop.py"),
+    *("test_pauses.py", "test_outages.py", "test_takeovers.py"),
+}
+"""Files whose tests wait for leases, databases and processes: many seconds, in which others run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,6 +33,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     unfounded = [item.nodeid for item, mark in marks if not mark.args]
     if unfounded:
         raise pytest.UsageError(f"quiet(reason) without a reason: {', '.join(unfounded)}")
+    items[:] = spread(items)
+
+
+def spread(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """The tests with those that wait long between the others, at even distances: each process
+    gets a part of the list, and none shall wait alone at the end.
+    """
+    waiting = [item for item in items if item.path.name in WAITING_LONG]
+    others = [item for item in items if item.path.name not in WAITING_LONG]
+    distance = len(others) // (len(waiting) + 1)
+    found: list[pytest.Item] = []
+    for number, item in enumerate(waiting):
+        found += [*others[number * distance : (number + 1) * distance], item]
+    return found + others[len(waiting) * distance :]
 
 
 def pytest_asyncio_loop_factories(
