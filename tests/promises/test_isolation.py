@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-import pipeline.run.execute
+import pipeline.run.stretch
 from pipeline.config import Config, load_config
 from pipeline.jobs import read_jobs
 from pipeline.model import JobRow
@@ -118,7 +118,7 @@ async def test_a_vendor_that_hangs_and_pauses_slows_no_other_and_fills_no_memory
         await sent(alone, config, until_done=HEALTHY)
         count = vendor.stats()["log_lines"]
         before = rates(vendor, after=0)
-        monkeypatch.setattr(pipeline.run.execute, "read_jobs", readers)
+        monkeypatch.setattr(pipeline.run.stretch, "read_jobs", readers)
         mixed = write(tmp_path / "mixed.csv", rows_of(STANDING), columns)
         await sent(mixed, config, until_done=HEALTHY)
         beside = rates(vendor, after=count)
