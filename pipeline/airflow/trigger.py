@@ -13,7 +13,7 @@ from pipeline.airflow.command import Installation
 from pipeline.airflow.process import CommandError, find_run, stop_run
 
 MAX_FAILURES = 5
-"""Looks in a row that may fail, as while a database restarts."""
+"""Checks in a row that may fail, as while a database restarts."""
 
 
 class OfferPipelineTrigger(BaseTrigger):

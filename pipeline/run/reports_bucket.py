@@ -1,4 +1,4 @@
-"""Looks whether the reports of a run can be written to object storage, before it sends."""
+"""Checks that the reports of a run can be written to object storage, before it sends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.model import RunAborted
 from pipeline.object_storage import ObjectStorageError, open_bucket
 
 WRITABLE = ".writable"
-"""An empty object beside the reports: a run looks whether it can be written before it sends."""
+"""An empty object beside the reports: a run checks that it can be written before it sends."""
 
 
 def check_deliverable(config: Config) -> None:

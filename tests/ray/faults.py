@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.ray.stage import IN_FLIGHT, TOKEN, WAIT_S, Stage, judged, staged, until
+from tests.ray.stage import TOKEN, WAIT_S, Stage, staged, until
+from tests.torture.fault_table import IN_FLIGHT, NO_FAULT, judged, tabulate
 from tests.torture.worker_judge import Verdict
 
 CLUSTER = Path(__file__).parent / "cluster.py"
@@ -25,7 +22,6 @@ BEFORE_S = 4.0
 """From the first request to the fault."""
 AWAY_S = 20.0
 """Longer than a lease."""
-NO_FAULT = "none"
 
 Fault = Callable[[Stage, subprocess.Popen[bytes], int], subprocess.Popen[bytes]]
 """Does something to a run, its driver and its workers, so many; returns the process that will
@@ -139,7 +135,7 @@ def attempt(
         except subprocess.TimeoutExpired:
             code = -1
         wrong = [f"the driver ended with {code}: {stage.log()[-3000:]}"] if code else []
-        found = judged(stage)
+        found = judged(stage.vendor, stage.database, stage.rows)
         wrong += found.broken(most_twice=IN_FLIGHT)
         if not any(folder.glob("reports/*/summary.json")):
             wrong.append("there is no report")
@@ -150,55 +146,9 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-HEADER = (
-    "| fault | workers | runs | rows | lost | unknown | sent twice | acknowledged again "
-    "| out of order | refused | most in a second | used | seconds |\n"
-    "| --- " + "| ---: " * 12 + "|"
-)
-
-
-def line(name: str, workers: int, found: Sequence[Verdict]) -> str:
-    """A line of the table, from least to most of several runs."""
-    columns = [sorted(column) for column in zip(*found, strict=True)]
-    forms = [*["d"] * (len(columns) - 2), ".3f", ".0f"]
-    cells = [
-        " to ".join(dict.fromkeys(format(each, form) for each in (column[0], column[-1])))
-        for column, form in zip(columns, forms, strict=True)
-    ]
-    return f"| {name} | {workers} | {len(found)} | {' | '.join(cells)} |"
-
-
 def main() -> None:
     """As the arguments say."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("faults", nargs="*", metavar="fault", help=f"{', '.join(FAULTS)}")
-    parser.add_argument("--times", type=int, default=1, help="runs of each")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="of sending, without a fault"
-    )
-    arguments = parser.parse_args()
-    names = arguments.faults or list(FAULTS)
-    if unknown := set(names) - set(FAULTS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    top = Path(tempfile.mkdtemp(prefix="ray-faults-"))
-    lines, is_broken = [], False
-    for name in names:
-        found = []
-        for number in range(arguments.times):
-            folder = top / f"{name.replace(' ', '-')}-{number}"
-            folder.mkdir()
-            one, wrong = attempt(name, folder, workers=arguments.workers, seconds=arguments.seconds)
-            found.append(one)
-            print(f"{name} {number + 1}: {one}", flush=True)
-            for each in wrong:
-                print(f"  BROKEN: {each}; see {folder}", flush=True)
-            is_broken |= bool(wrong)
-        lines.append(line(name, arguments.workers, found))
-    print("\n".join((HEADER, *lines)))
-    if not is_broken:
-        shutil.rmtree(top)
-    sys.exit(is_broken)
+    tabulate(__doc__, FAULTS, attempt)
 
 
 if __name__ == "__main__":

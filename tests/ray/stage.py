@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,15 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.postgres import PostgresServer, postgres_server
-from tests.torture.worker_judge import Arrival, Verdict, verdict
-from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+from tests.torture.fault_table import DATABASE, LATENCY, LIMITS, RATE, configuration, dropped
+from tests.workplace import ENVIRON, Simulator, simulator
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = ROOT / ".venv" / "ray" / "bin"
-RATE = 200
-IN_FLIGHT = 64
-ENTITIES = 500
-MORE = "shares = 4\nallow_http = true\ntimeout_s = 5.0\nattempts = 20"
 WAIT_S = 240.0
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
 """What a cluster and those who join it have in their environment."""
@@ -128,14 +122,10 @@ def staged(folder: Path, *, seconds: float) -> Iterator[Stage]:
     """A vendor with a strict sliding window, a database, a configuration of both, and a file."""
     rows = int(RATE * seconds)
     with ExitStack() as stack:
-        database = stack.enter_context(postgres_server({"track_commit_timestamp": "on"}))
-        limits = ("--quota", f"{RATE}/s", "--window", "sliding")
-        vendor = stack.enter_context(simulator(*limits, "--latency-ms", "20", "--jitter-ms", "10"))
-        text = CONFIG.format(
-            base_url=vendor.base_url, quota=f'"{RATE}/s"', in_flight=IN_FLIGHT, more=MORE
-        )
-        (folder / "pipeline.toml").write_text(f'ledger = "{database.new_database()}"\n{text}')
-        drop(folder, *(coupon(row, entity_of(row)) for row in range(1, rows + 1)))
+        database = stack.enter_context(postgres_server(DATABASE))
+        vendor = stack.enter_context(simulator(*LIMITS, *LATENCY))
+        (folder / "pipeline.toml").write_text(configuration(vendor, database.new_database()))
+        dropped(folder, rows)
         home = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: paths of sockets
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         path = f"{BIN}:{os.environ['PATH']}"
@@ -143,36 +133,3 @@ def staged(folder: Path, *, seconds: float) -> Iterator[Stage]:
         stage = Stage(folder, home, vendor, database, rows, {**kept, **ENVIRON, **own})
         stack.callback(stage.clean)
         yield stage
-
-
-def entity_of(row: int) -> str:
-    """The entity of a row."""
-    return f"e{row * 7919 % ENTITIES}"
-
-
-def judged(stage: Stage) -> Verdict:
-    """Hold the vendor's log against the record."""
-    with urllib.request.urlopen(f"{stage.vendor.url}/_simulator/stats") as reply:
-        began_s = time.time() - json.load(reply)["elapsed_s"]
-    arrivals = [
-        Arrival(
-            began_s + each["arrived_s"],
-            row_of(each["body"]),
-            is_refused=each["status"] == 429,
-            is_applied=bool(each["applied"]),
-        )
-        for each in sorted(stage.vendor.get("log"), key=lambda entry: entry["seq"])
-        if each["operation"] == "xsolla.coupon" and each["method"] == "PUT"
-    ]
-    results = stage.database.execute(
-        "select row, status, extract(epoch from pg_xact_commit_timestamp(xmin))::float8"
-        " from pipeline.results",
-        "test_1",
-    )
-    return verdict(
-        stage.rows,
-        arrivals,
-        {row: (status, at_s) for row, status, at_s in results},
-        {row: entity_of(row) for row in range(1, stage.rows + 1)},
-        RATE,
-    )

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.ray.faults import FAULTS, NO_FAULT, attempt, run
-from tests.ray.stage import BIN, TOKEN, judged, staged, until
+from tests.ray.stage import BIN, TOKEN, staged, until
+from tests.torture.fault_table import judged
 
 pytestmark = [
     pytest.mark.skipif(not (BIN / "ray").exists(), reason="no Ray here: make test-ray"),
@@ -43,7 +44,7 @@ def test_a_signal_to_the_driver_stops_its_actors_and_the_run_is_resumed(tmp_path
         assert stage.processes("ray::", "raylet") == []
         again = stage.start("pipeline", "resume", "--yes", "--on", "ray", "--workers", "2")
         assert again.wait(240) == 0, stage.log()
-        assert judged(stage).broken(most_twice=0) == []
+        assert judged(stage.vendor, stage.database, stage.rows).broken(most_twice=0) == []
 
 
 def test_what_ray_shows_holds_no_secret(tmp_path):
@@ -75,7 +76,7 @@ def test_workers_are_jobs_of_a_cluster_reached_by_http(tmp_path):
         more = ("--on", url, "--workers", "1")
         again = stage.start("pipeline", "--config", config, "resume", "--yes", *more, **TOKEN)
         assert again.wait(240) == 0, stage.log()
-        assert judged(stage).broken(most_twice=0) == []
+        assert judged(stage.vendor, stage.database, stage.rows).broken(most_twice=0) == []
 
 
 def _dashboard(log: str) -> str:

@@ -10,18 +10,13 @@ stays, and is named. The cut needs root, for a network namespace.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,14 +27,21 @@ from pipeline.store.postgres.store import PgStore
 from tests.postgres import PostgresServer, postgres_server
 from tests.postgres_tls import tls_in_front
 from tests.torture.far_host import FarHost, far_host, why_not
-from tests.torture.worker_judge import Arrival, Verdict, verdict
-from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+from tests.torture.fault_table import (
+    DATABASE,
+    IN_FLIGHT,
+    LATENCY,
+    LIMITS,
+    NO_FAULT,
+    RATE,
+    configuration,
+    dropped,
+    judged,
+    tabulate,
+)
+from tests.torture.worker_judge import Verdict
+from tests.workplace import ENVIRON, Simulator, simulator
 
-RATE = 200
-SHARES = 4
-IN_FLIGHT = 64
-ENTITIES = 500
-LATENCY_MS, JITTER_MS = 20, 10
 LOCAL = "127.0.0.1"
 BEFORE_S = 4.0
 """From the first request to the fault."""
@@ -48,8 +50,6 @@ LIMIT_S = 240.0
 LONGER = 1.3
 """By which a file is longer than the time in which the use of the quota is measured."""
 COMMAND = (sys.executable, "-m", "pipeline")
-MORE = "shares = {shares}\nallow_http = true\ntimeout_s = 5.0"
-NO_FAULT = "none"
 
 
 @dataclass(slots=True)
@@ -190,27 +190,20 @@ FAR = frozenset({"partition"})
 @contextmanager
 def staged(folder: Path, *, workers: int, seconds: float, is_far: bool) -> Iterator[Stage]:
     """A vendor, a database, a configuration of both, and a file."""
-    rows = int(RATE * seconds * LONGER)
+    rows = int(RATE * seconds)
     with ExitStack() as stack:
         host = stack.enter_context(far_host()) if is_far else None
         address = LOCAL if host is None else host.near_address
-        settings = {"track_commit_timestamp": "on"}
-        database = stack.enter_context(postgres_server(settings))
+        database = stack.enter_context(postgres_server(DATABASE))
         url = database.new_database()
         if host is not None:
             url = stack.enter_context(_over_tls(folder, url, host.near_address))
-        limits = ("--quota", f"{RATE}/s", "--window", "sliding", "--host", address)
-        latency = ("--latency-ms", str(LATENCY_MS), "--jitter-ms", str(JITTER_MS))
-        vendor = stack.enter_context(simulator(*limits, *latency))
-        more = MORE.format(shares=SHARES)
-        text = CONFIG.format(
-            base_url=vendor.base_url, quota=f'"{RATE}/s"', in_flight=IN_FLIGHT, more=more
-        )
+        vendor = stack.enter_context(simulator(*LIMITS, *LATENCY, "--host", address))
         stage = Stage(folder, vendor, database, url, workers, rows, host)
         for each in (folder, stage.elsewhere):
             each.mkdir(exist_ok=True)
-            (each / "pipeline.toml").write_text(f'ledger = "{url}"\n{text}')
-        drop(folder, *(coupon(row, entity_of(row)) for row in range(1, rows + 1)))
+            (each / "pipeline.toml").write_text(configuration(vendor, url))
+        dropped(folder, rows)
         try:
             yield stage
         finally:
@@ -236,14 +229,11 @@ def _over_tls(folder: Path, url: str, host: str) -> Iterator[str]:
         root.unlink()
 
 
-def entity_of(row: int) -> str:
-    """The entity of a row."""
-    return f"e{row * 7919 % ENTITIES}"
-
-
 def attempt(name: str, folder: Path, *, workers: int, seconds: float) -> tuple[Verdict, list[str]]:
     """Send one file, with one fault; what became of it, and which promises were broken."""
-    with staged(folder, workers=workers, seconds=seconds, is_far=name in FAR) as stage:
+    is_clean = name == NO_FAULT
+    of_sending_s = seconds * LONGER if is_clean else seconds
+    with staged(folder, workers=workers, seconds=of_sending_s, is_far=name in FAR) as stage:
         near = workers - (name in FAR)
         file = str(stage.folder / "inputs" / "xsolla.coupon" / "coupons.csv")
         driver = stage.start("run", "--yes", "--workers", str(near), file)
@@ -252,11 +242,11 @@ def attempt(name: str, folder: Path, *, workers: int, seconds: float) -> tuple[V
             joined = stage.start("worker", stage.run(), far=True)
         stage.await_requests(1)
         time.sleep(BEFORE_S)
-        in_flight = IN_FLIGHT
         driver = FAULTS[name](stage, driver)
         wrong = [f"{word} ended with {code}" for word, code in _ends(driver, joined) if code]
-        found = judged(stage, seconds if name == NO_FAULT else None)
-        wrong += found.broken(most_twice=in_flight)
+        within_s = seconds if is_clean else None
+        found = judged(stage.vendor, stage.database, stage.rows, within_s)
+        wrong += found.broken(most_twice=IN_FLIGHT)
         if not any(stage.folder.glob("reports/*/summary.json")):
             wrong.append("there is no report")
     return found, wrong
@@ -273,98 +263,12 @@ def _ends(
                 yield f"{word} did not end in {LIMIT_S:g} s and", -1
 
 
-def judged(stage: Stage, within_s: float | None) -> Verdict:
-    """Hold the vendor's log against the record; `within_s` as in `verdict`."""
-    with urllib.request.urlopen(f"{stage.vendor.url}/_simulator/stats") as reply:
-        began_s = time.time() - json.load(reply)["elapsed_s"]
-    arrivals = [
-        Arrival(
-            began_s + each["arrived_s"],
-            row_of(each["body"]),
-            is_refused=each["status"] == 429,
-            is_applied=bool(each["applied"]),
-        )
-        for each in sorted(stage.vendor.get("log"), key=lambda entry: entry["seq"])
-        if each["operation"] == "xsolla.coupon" and each["method"] == "PUT"
-    ]
-    database = stage.database.execute("select current_database()")  # it answers
-    assert database
-    results = stage.database.execute(
-        "select row, status, extract(epoch from pg_xact_commit_timestamp(xmin))::float8"
-        " from pipeline.results",
-        "test_1",
-    )
-    return verdict(
-        stage.rows,
-        arrivals,
-        {row: (status, at_s) for row, status, at_s in results},
-        {row: entity_of(row) for row in range(1, stage.rows + 1)},
-        RATE,
-        within_s=within_s,
-    )
-
-
-HEADER = (
-    "| fault | runs | rows | lost | unknown | sent twice | acknowledged again | out of order "
-    "| refused | most in a second | used | seconds |\n" + "| --- " + "| ---: " * 11 + "|"
-)
-
-
-def line(name: str, found: Sequence[Verdict]) -> str:
-    """A line of the table: the worst of several runs.
-
-    >>> one = Verdict(9, 0, 0, 2, 0, 0, 0, 9, 0.97, 15.0)
-    >>> line("none", [one, one._replace(twice=5, worst=7, used=0.96, span_s=14.2)])
-    '| none | 2 | 9 | 0 | 0 | 2 to 5 | 0 | 0 | 0 | 7 to 9 | 0.960 to 0.970 | 14 to 15 |'
-    """
-    columns = [sorted(column) for column in zip(*found, strict=True)]
-    rows, *counts, used, span_s = columns
-    cells = [
-        *(_span(column, "d") for column in (rows, *counts)),
-        _span(used, ".3f"),
-        _span(span_s, ".0f"),
-    ]
-    return f"| {name} | {len(found)} | {' | '.join(cells)} |"
-
-
-def _span(column: Sequence[float], form: str) -> str:
-    ends = [format(each, form) for each in (column[0], column[-1])]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
-
-
 def main() -> None:
     """As the arguments say."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("faults", nargs="*", metavar="fault", help=f"{', '.join(FAULTS)}")
-    parser.add_argument("--times", type=int, default=1, help="runs of each")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of sending, without a fault")
-    arguments = parser.parse_args()
-    names = arguments.faults or list(FAULTS)
-    if unknown := set(names) - set(FAULTS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    if why := why_not():
-        for name in FAR & set(names):
-            print(f"{name} is left out: {why}")
-        names = [name for name in names if name not in FAR]
-    top = Path(tempfile.mkdtemp(prefix="worker-faults-"))
-    lines, is_broken = [], False
-    for name in names:
-        found = []
-        for number in range(arguments.times):
-            folder = top / f"{name.replace(' ', '-')}-{number}"
-            folder.mkdir()
-            one, wrong = attempt(name, folder, workers=arguments.workers, seconds=arguments.seconds)
-            found.append(one)
-            print(f"{name} {number + 1}: {one}", flush=True)
-            for each in wrong:
-                print(f"  BROKEN: {each}; see {folder}", flush=True)
-            is_broken |= bool(wrong)
-        lines.append(line(name, found))
-    print("\n".join((HEADER, *lines)))
-    if not is_broken:
-        shutil.rmtree(top)
-    sys.exit(is_broken)
+    why = why_not()
+    if why:
+        print(f"{', '.join(sorted(FAR))} is left out: {why}")
+    tabulate(__doc__, FAULTS, attempt, left_out=FAR if why else ())
 
 
 if __name__ == "__main__":
