@@ -214,6 +214,8 @@ fmt: .venv/dev ## format the code and mend what the linter can mend
 	@echo "Setting up $(SCHEDULERS) in .venv/schedulers ..."
 	@$(BIN)/python -m venv .venv/schedulers
 	@.venv/schedulers/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(SCHEDULERS)
+	@touch $@
+
 .venv/ray/ready: pyproject.toml requirements/run.txt .venv/run
 	@echo "Setting up Ray in .venv/ray ..."
 	@rm -rf .venv/ray
