@@ -60,15 +60,30 @@ def actor_killed(
 def raylet_killed(
     stage: Stage, driver: subprocess.Popen[bytes], workers: int
 ) -> subprocess.Popen[bytes]:
-    """`kill -9` of the only raylet: the whole Ray ends, and another carries the run on."""
+    """`kill -9` of the only raylet: its actors go on for a while, and no other can be started."""
     (raylet,) = stage.processes("raylet")
     os.kill(raylet, signal.SIGKILL)
+    return _resumed_after(driver, stage, workers)
+
+
+def ray_killed(
+    stage: Stage, driver: subprocess.Popen[bytes], workers: int
+) -> subprocess.Popen[bytes]:
+    """`kill -9` of the only raylet and of all actors, as if their machine had failed."""
+    for each in (*stage.processes("raylet"), *stage.processes("ray::RayWorker")):
+        os.kill(each, signal.SIGKILL)
+    return _resumed_after(driver, stage, workers)
+
+
+def _resumed_after(
+    driver: subprocess.Popen[bytes], stage: Stage, workers: int
+) -> subprocess.Popen[bytes]:
+    """Another driver and another Ray, unless the first one has carried the run out."""
     try:
-        driver.wait(WAIT_S)
+        is_done = driver.wait(WAIT_S) == 0
     except subprocess.TimeoutExpired:
-        driver.kill()
-        driver.wait()
-    return resumed(stage, workers)
+        return driver  # it waits for ever, which is judged
+    return driver if is_done else resumed(stage, workers)
 
 
 def driver_killed(
@@ -102,6 +117,7 @@ FAULTS: Mapping[str, Fault] = {
     NO_FAULT: nothing,
     "actor killed": actor_killed,
     "raylet killed": raylet_killed,
+    "ray killed": ray_killed,
     "node killed": node_killed,
     "driver killed": driver_killed,
     "database stopped": database_stopped,
