@@ -29,13 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.files import write_parquet
+from tests.benchmarks.limits import FIGURES, read, text_of
 from tests.benchmarks.machine import facts
 from tests.benchmarks.servers import Server, server
 from tests.benchmarks.sides import CONFIG, ENVIRON
 from tests.postgres import PostgresServer, postgres_server
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
-FIGURES = DOCS / "limits.json"
 EVERY_S = 0.25
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MICRO = 1e6
@@ -191,18 +190,18 @@ def _bytes_below(folder: Path) -> int:
     return sum(each.stat().st_size for each in found)
 
 
-def text_of(made: dict[str, Any]) -> str:
+def summary_of(made: dict[str, Any]) -> str:
     """What was found, for people."""
     return LINES.format(**made, rate=made["rows"] / made["send_s"])
 
 
 def keep(made: dict[str, Any]) -> None:
     """Write it into the figures of docs/scale.md, in place of the last one."""
-    figures = json.loads(FIGURES.read_text())
-    figures["measured"] = {
+    kept, _ = read()
+    measured = {
         name: round(value, 2) if isinstance(value, float) else value for name, value in made.items()
     }
-    FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    FIGURES.write_text(text_of({**kept, "measured": measured}))
     print(f"Wrote {FIGURES}; `make limits` writes the page.")
 
 
@@ -222,7 +221,7 @@ def main() -> None:
             made = measure(folder / "work", given.rows, given.workers, database, stub)
     made |= {"made": datetime.now(UTC).strftime("%Y-%m-%d"), "server": stub.kind}
     made |= {"cores": about["cores"], "load_at_start": about["load_at_start"]}
-    print(text_of(made))
+    print(summary_of(made))
     if given.keep:
         keep(made)
     sys.exit(not made["rows"] == made["updated"] == made["arrived"])
