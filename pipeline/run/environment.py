@@ -12,7 +12,7 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.canary import Agree
 from pipeline.run.links import OpenLink, over_http
 from pipeline.run.outcome import RunOutcome
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.run.schedule_window import ScheduleWindow
 from pipeline.run.session import Session
 from pipeline.run.worker_processes import StartWorkers

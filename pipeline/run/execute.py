@@ -17,7 +17,7 @@ from pipeline.run.credentials import keep_credentials
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.links import AccountLinks, open_links, shares_of
 from pipeline.run.outcome import RunOutcome
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.schedule_window import READY_AHEAD_S
 from pipeline.run.session import Session

@@ -12,7 +12,7 @@ from pipeline.model import AccountProgress, Status
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.links import open_links
 from pipeline.run.outcome import RunOutcome
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.share_progress import ShareProgress, going_on
 from pipeline.run.stretch import SerializedLedger, Stretch

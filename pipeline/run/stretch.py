@@ -26,7 +26,7 @@ from pipeline.run.legs import LegCounter, legs_of, merge_progress
 from pipeline.run.links import AccountLinks, ShareLink
 from pipeline.run.live_overrides import LiveOverrides
 from pipeline.run.outcome import RunOutcome
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.runs.stop_if import StopCheck, StopIf
 from pipeline.vendors import Account

@@ -30,7 +30,8 @@ from pipeline.run.event_loop import run_async
 from pipeline.run.execute import await_window, send_or_refuse
 from pipeline.run.live_overrides import orders_obeyed
 from pipeline.run.outcome import RunOutcome
-from pipeline.run.prepare import Prepared, discard, prepare
+from pipeline.run.prepare import prepare
+from pipeline.run.prepared import Prepared, discard
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.report_facts import report
 from pipeline.run.schedule_window import CalledOffError
