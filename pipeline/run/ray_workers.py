@@ -25,7 +25,7 @@ from anyio import to_thread
 from pipeline.config import load_config
 from pipeline.model import ConfigError, Fault, PipelineError
 from pipeline.run.environment import RunEnvironment
-from pipeline.run.prepare import join
+from pipeline.run.reopen import join
 from pipeline.run.schedule_window import ScheduleWindow
 from pipeline.run.session import Session
 from pipeline.run.share_worker import work

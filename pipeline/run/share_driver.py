@@ -18,8 +18,8 @@ from pipeline.model import AccountProgress, RunAborted
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.live_overrides import LiveOverrides
-from pipeline.run.prepare import Prepared
-from pipeline.run.session import RunOutcome
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepared import Prepared
 from pipeline.run.share_closing import close_shares
 from pipeline.run.share_progress import ShareProgress, as_account, limits_text, parse_progress
 from pipeline.run.share_rules import (

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.ray.stage import TOKEN, WAIT_S, Stage, staged, until
+from tests.ray.stage import TOKEN, WAIT_S, Stage, staged
 from tests.torture.fault_table import IN_FLIGHT, NO_FAULT, judged, tabulate
 from tests.torture.worker_judge import Verdict
+from tests.waiting import until
 
 CLUSTER = Path(__file__).parent / "cluster.py"
 SECONDS = 15.0
@@ -53,7 +54,11 @@ def actor_killed(
     """`kill -9` of the process of an actor; Ray starts it again."""
     before = stage.processes("ray::RayWorker")
     os.kill(before[-1], signal.SIGKILL)
-    until(lambda: len({*stage.processes("ray::RayWorker")} - {before[-1]}) == workers, stage)
+    until(
+        lambda: len({*stage.processes("ray::RayWorker")} - {before[-1]}) == workers,
+        stage.log,
+        within_s=WAIT_S,
+    )
     return driver
 
 
@@ -140,10 +145,12 @@ def attempt(
         environ = {}
         if name in ON_NODES:
             head = stage.start("python", CLUSTER, folder / "address", **TOKEN)
-            address = until(lambda: _text(folder / "address") or head.poll(), stage)
+            address = until(
+                lambda: _text(folder / "address") or head.poll(), stage.log, within_s=WAIT_S
+            )
             environ = {"RAY_ADDRESS": str(address), **TOKEN}
         driver = run(stage, workers, **environ)
-        until(lambda: stage.requests() > 0 or driver.poll() is not None, stage)
+        until(lambda: stage.requests() > 0 or driver.poll() is not None, stage.log, within_s=WAIT_S)
         time.sleep(BEFORE_S)
         driver = FAULTS[name](stage, driver, workers)
         try:
