@@ -37,6 +37,9 @@ OBJECTS_BYTES = 100 * 1024**2
 """Memory for objects of a Ray on this machine, near the least that it takes: nothing is kept in
 it."""
 
+NICENESS = "RAY_worker_niceness"
+"""Names what is added to the niceness of the processes that a Ray started here starts."""
+
 ACTOR = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 4}
 """Started again on whatever node is left, with the same call; `stop` works beside `work`."""
 
@@ -67,6 +70,8 @@ def ray_actors(
     ray = _import_ray()
     own = {"num_cpus": count, "object_store_memory": OBJECTS_BYTES, "include_dashboard": False}
     how = {"address": address} if address else {"address": "local", **own}
+    if not address:  # Ray lets its workers wait for all other work of the machine otherwise
+        os.environ.setdefault(NICENESS, "0")
     try:
         ray.init(**how, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # noqa: BLE001 - Ray has no class for it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -36,12 +37,18 @@ def test_without_a_fault_no_row_is_sent_twice(workers, tmp_path):
     assert found.twice == 0
 
 
+def priority(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
 def test_a_signal_to_the_driver_stops_its_actors_and_the_run_is_resumed(tmp_path):
     with staged(tmp_path, seconds=10) as stage:
         driver = run(stage, 2)
         until(
             lambda: stage.requests() > 200 or driver.poll() is not None, stage.log, within_s=WAIT_S
         )
+        niceness = {priority(pid) for pid in stage.processes("ray::RayWorker")}
+        assert niceness == {priority(driver.pid)}
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(120) == 128 + signal.SIGTERM, stage.log()
         assert stage.processes("ray::", "raylet") == []
