@@ -22,9 +22,11 @@ pytestmark = [
 FAULTY = [name for name in FAULTS if name != NO_FAULT]
 
 
-@pytest.mark.parametrize("name", FAULTY)
-def test_no_row_is_lost_sent_again_or_sent_too_early(name, tmp_path):
-    found, wrong = attempt(name, tmp_path, workers=2)
+@pytest.mark.parametrize(
+    ("name", "workers"), [*((name, 2) for name in FAULTY), ("actor killed", 4)]
+)
+def test_no_row_is_lost_sent_again_or_sent_too_early(name, workers, tmp_path):
+    found, wrong = attempt(name, tmp_path, workers=workers)
     print(found)
     assert wrong == []
 
