@@ -20,8 +20,6 @@ from tests.workplace import ENVIRON, Simulator, simulator
 ROOT = Path(__file__).parent.parent.parent
 BIN = ROOT / ".venv" / "ray" / "bin"
 WAIT_S = 240.0
-PATIENCE = {"RAY_raylet_start_wait_time_s": "150"}
-"""A node takes long to start on a busy machine."""
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
 """What a cluster and those who join it have in their environment."""
 
@@ -121,7 +119,7 @@ def staged(folder: Path, *, seconds: float) -> Iterator[Stage]:
         home = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: paths of sockets
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         path = f"{BIN}:{os.environ['PATH']}"
-        own = {"HOME": str(home), "RAY_TMPDIR": str(home), "PATH": path, **PATIENCE}
+        own = {"HOME": str(home), "RAY_TMPDIR": str(home), "PATH": path}
         stage = Stage(folder, home, vendor, database, rows, {**kept, **ENVIRON, **own})
         stack.callback(stage.clean)
         yield stage
