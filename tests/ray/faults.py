@@ -153,6 +153,7 @@ def attempt(
             environ = {"RAY_ADDRESS": str(address), **TOKEN}
         driver = run(stage, workers, **environ)
         until(lambda: stage.requests() > 0 or driver.poll() is not None, stage.log, within_s=WAIT_S)
+        assert stage.requests(), stage.log()
         time.sleep(BEFORE_S)
         driver = FAULTS[name](stage, driver, workers)
         try:
