@@ -129,6 +129,12 @@ class PostgresServer:
         self._process.wait()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Its first process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def suspend(self) -> None:
         """Stop it in its tracks, with all its processes, as a frozen machine."""
         for pid in self._processes():
