@@ -82,8 +82,11 @@ WHERE status = 'not_attempted'
 """
 # Many rows in one step, because every step gives up the interpreter, and a busy event loop is slow
 # to hand it back. Few texts, so that each is prepared once: the rest of the rows are null.
-_ENDS = {size: _END.format(", ".join(["(?, ?, ?, ?)"] * size)) for size in (2**n for n in range(10))}
-_MOST_IN_STEP = max(_ENDS)
+_ENDS = {
+    size: _END.format(", ".join(["(?, ?, ?, ?)"] * size))
+    for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+}
+_MOST_IN_STEP = 512
 _READ = """
 SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
 """
