@@ -18,6 +18,8 @@ LEASE_S = 3.0
 """How long a lease lasts here: each life after a kill waits for its end."""
 
 DOWN_S = 0.2
+SETTINGS = {"track_commit_timestamp": "on"}
+"""Of the server: the moment of each commit is judged."""
 
 
 class TorturedDatabase:
@@ -45,6 +47,15 @@ class TorturedDatabase:
         """The record of a run, to read."""
         with PgStore(self.url, environ={}) as store, store.ledger(run, None, None) as ledger:
             yield ledger
+
+    def committed(self) -> list[tuple[int, float]]:
+        """Row, and the UTC seconds of the commit that recorded its result."""
+        query = (
+            "select row, extract(epoch from pg_xact_commit_timestamp(xmin))::float8"
+            " from pipeline.results"
+        )
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query).fetchall()
 
     @contextmanager
     def crashing(self, after_s: float) -> Iterator[None]:
