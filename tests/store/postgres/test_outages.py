@@ -96,6 +96,18 @@ def test_a_database_that_answers_nothing_counts_as_away(server):
         assert store.runs.names() == set()
 
 
+def test_a_change_without_an_answer_is_not_rolled_back_behind_it(server, caplog):
+    outage = Outage(answer_s=0.5, most_s=0.5)
+    with PgStore(server.new_database(), environ={}, outage=outage) as store:
+        server.suspend()
+        try:
+            with pytest.raises(RunAborted, match="cannot be used"):
+                store.new_ledger("monday")
+        finally:
+            server.resume()
+    assert not caplog.records
+
+
 def test_a_process_that_stops_in_the_middle_holds_no_lock_for_long(database):
     def vanish() -> None:
         with PgStore(database, environ={}) as store, suppress(psycopg.Error):
