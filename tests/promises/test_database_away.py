@@ -120,32 +120,23 @@ def test_a_database_that_stays_away_ends_the_run_and_resume_carries_it_on(
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("is_frozen", [False, True], ids=["gone", "frozen"])
 def test_workers_and_the_process_that_shows_them_end_without_their_database(
-    tmp_path: Path, vendor: Simulator, server: PostgresServer, is_frozen: bool
+    tmp_path: Path, vendor: Simulator, server: PostgresServer
 ) -> None:
     path = configured(tmp_path, server.url(), vendor, "max_outage_s = 2\nshares = 4")
     process = start(tmp_path, "run", "--yes", "--workers", "2", str(path))
     until(lambda: vendor.stats()["applied"] > ROWS / 6)
     workers = children_of(process.pid)
-    if is_frozen:
-        server.suspend()
-    else:
-        server.stop(signal.SIGKILL)
+    server.stop(signal.SIGKILL)
     began_s = time.monotonic()
-    try:
-        done = ended(process)
-        until(lambda: not any(map(is_alive, workers)))
-    finally:
-        if is_frozen:
-            server.resume()
+    done = ended(process)
+    until(lambda: not any(map(is_alive, workers)))
     assert done.code == 3, done
     assert "cannot be used" in done.words
     assert "internal error" not in done.words
     assert "pipeline resume" in done.words
     assert time.monotonic() - began_s < MOST_S_TO_END
-    if not is_frozen:
-        server.start()
+    server.start()
     done = pipeline(tmp_path, "resume", "--yes", "--quiet", "--workers", "2")
     assert done.code == 0, done
     assert sent(vendor).keys() == set(range(1, ROWS + 1))

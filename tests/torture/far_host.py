@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 NETWORK = "198.51.100"  # kept free for documentation, so nobody is reached by mistake
+BRIDGE = "02:00:00:00:00:01"
 BLOCKS = 64  # of four addresses each
 
 
@@ -36,14 +37,15 @@ class Cable:
 
     def make(self) -> None:
         """Make it. A bridge between the two lets a cut be silent, as a broken switch is: neither
-        side loses its address or hears that the other is gone.
+        side loses its address or hears that the other is gone. The end outside it must not stand in
+        for it: Linux takes what is for any of its addresses.
         """
-        _ip(f"link add {self._bridge} type bridge")
+        _ip(f"link add {self._bridge} address {BRIDGE} type bridge")
         _ip(f"addr add {self.near_address}/30 dev {self._bridge}")
         _ip(f"link set {self._bridge} up")
         _ip(f"link add {self._near_end} type veth peer name {self._far_end}")
         _ip(f"link set {self._far_end} netns {self._namespace}")
-        _ip(f"link set {self._near_end} up")
+        _ip(f"link set {self._near_end} arp off up")
         _ip(f"-n {self._namespace} addr add {self._far_address}/30 dev {self._far_end}")
         _ip(f"-n {self._namespace} link set {self._far_end} up")
         self.mend()

@@ -284,6 +284,7 @@ class Judged:
                 continue
             if point:
                 self._figures.missed[point] += 1
+            (place.folder / "said.txt").write_text(told)
             if code not in {0, 1, 3} or "Traceback" in told or "damaged" in told:
                 return kills, [f"exit code {code} in life {life}: {told[-SHOWN_CHARS // 2 :]}"]
             if life >= len(plan) and code != 3 and place.registered():  # of 3 an account stopped

@@ -27,6 +27,7 @@ from pathlib import Path
 import trustme
 
 from pipeline.store.postgres.store import PgStore
+from pipeline.store.seam import share_lease
 from tests.postgres import PostgresServer, postgres_server
 from tests.postgres_tls import tls_in_front
 from tests.torture.far_host import FarHost, far_host, why_not
@@ -37,6 +38,7 @@ from tests.torture.fault_table import (
     LIMITS,
     NO_FAULT,
     RATE,
+    SHARES,
     configuration,
     dropped,
     judged,
@@ -53,11 +55,8 @@ LIMIT_S = 240.0
 LONGER = 1.3
 """By which a file is longer than the time in which the use of the quota is measured."""
 COMMAND = (sys.executable, "-m", "pipeline")
-DEFAULT_SOCKETS = (
-    *(sys.executable, "-c"),
-    "import pipeline.workers.vendor_socket as sockets; sockets.USER_TIMEOUT = None;"
-    "from pipeline.cli import main; main()",
-)
+_UNSET = "from pipeline.workers import vendor_socket; vendor_socket.USER_TIMEOUT = None"
+DEFAULT_SOCKETS = (sys.executable, "-c", f"{_UNSET}; import pipeline.cli; pipeline.cli.main()")
 """The command, whose requests the kernel delivers however late."""
 HANDED_OVER_S = 1.0
 """From the cut to the vendor to that to the database: rows are claimed, and requests handed to the
@@ -122,6 +121,18 @@ class Stage:
             if time.monotonic() > end_s:
                 raise TimeoutError(f"fewer than {number} requests arrived")
             time.sleep(0.05)
+
+    def await_shares(self, pid: int) -> None:
+        """Wait until a process has two of the shares, as many as the other worker."""
+        end_s = time.monotonic() + LIMIT_S
+        run = self.run()
+        with closing(self.store()) as store:
+            names = [share_lease(run, each.share) for each in store.runs.shares(run)]
+            held = [store.lease(name) for name in names]
+            while [it.pid for each in held if (it := each.holder())].count(pid) < SHARES // 2:
+                if time.monotonic() > end_s:
+                    raise TimeoutError(f"process {pid} has too few shares")
+                time.sleep(0.05)
 
     def await_delivery(self) -> None:
         """Wait until the other host's kernel has delivered, or given up, all that it was handed."""
@@ -272,6 +283,8 @@ def attempt(name: str, folder: Path, *, workers: int, seconds: float) -> tuple[V
             joined = stage.start("worker", stage.run(), far=True)
         stage.await_requests(1)
         time.sleep(BEFORE_S)
+        if joined is not None:
+            stage.await_shares(joined.pid)
         driver = (FAULTS | {UNSAFE_PARTITION: partition})[name](stage, driver)
         wrong = [f"{word} ended with {code}" for word, code in _ends(driver, joined) if code]
         stage.await_delivery()
