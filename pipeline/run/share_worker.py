@@ -18,7 +18,7 @@ from pipeline.model import ConfigError, Fault
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.one_share import HeldShare
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.run.share_progress import ShareProgress, limits_text, parse_progress
 from pipeline.run.share_rules import (
     is_left,

@@ -26,9 +26,9 @@ from pipeline.run.environment import RunEnvironment
 from pipeline.run.legs import LegCounter, legs_of, merge_progress
 from pipeline.run.links import AccountLinks, ShareLink
 from pipeline.run.live_overrides import LiveOverrides
-from pipeline.run.prepare import Prepared
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
-from pipeline.run.session import RunOutcome
 from pipeline.runs.stop_if import StopCheck, StopIf
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
@@ -164,7 +164,7 @@ class Stretch:
             prepared, limiters, environment.window, environment.tell, self.outcome
         )
         async with (
-            environment.shared.kept(
+            environment.shared.quotas.kept(
                 prepared.config, environment.tell, on_failure=partial(_abort, pool)
             ),
             _sampled(pool, self.ledger, partial(legs_of, self.outcome)),

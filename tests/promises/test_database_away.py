@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pipeline.runs import open_store
 from pipeline.vendors import load_vendors
 from tests.cli.command import ended, pipeline, start, typed
 from tests.postgres import PostgresServer, postgres_server
+from tests.waiting import until
 from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
 
 ROWS = 600
@@ -53,13 +54,6 @@ def sending(folder: Path, path: Path, vendor: Simulator) -> subprocess.Popen[str
     process = start(folder, "run", "--yes", "--quiet", str(path))
     until(lambda: vendor.stats()["applied"] > ROWS / 6)
     return process
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 90
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came to it"
-        time.sleep(0.05)
 
 
 def sent(vendor: Simulator) -> Counter[int]:

@@ -2,7 +2,7 @@
 
     make torture            1,000 kills
     make torture KILLS=50
-    make torture-postgres   on a store in a database, whose server is killed, too
+    make torture-postgres   on a store in a database, whose server is killed, too; then loses power
     .venv/bin/python -m tests.torture.kill_loop --kills 50 --seed 7
 
 Ends with 1 where a promise was broken; the folder of such a run stays, and is named.
@@ -32,7 +32,7 @@ from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
-from tests.postgres import PostgresServer, postgres_server
+from tests.postgres import LOSES_POWER, PostgresServer, postgres_server
 from tests.torture.database import LEASE_S, SETTINGS, TorturedDatabase
 from tests.torture.driver import POINTS, RANDOM, LiveOverrides
 from tests.torture.judge import (
@@ -457,6 +457,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--minutes", type=float, default=math.inf, help="kill no longer")
     parser.add_argument("--postgres", action="store_true", help="keep runs in a database")
+    parser.add_argument("--power-loss", action="store_true", help="of the database's server")
     parser.add_argument("--by-workers", action="store_true", help="only runs of several workers")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
@@ -464,10 +465,11 @@ def main() -> None:
     started_s = time.monotonic()
     until_s = started_s + 60 * given.minutes
     tell = partial(print, flush=True)
-    if given.by_workers and not given.postgres:
-        parser.error("--by-workers needs --postgres")
+    if (given.by_workers or given.power_loss) and not given.postgres:
+        parser.error("--by-workers and --power-loss need --postgres")
     shapes = [*([] if given.by_workers else SHAPES), *(BY_WORKERS if given.postgres else [])]
-    with postgres_server(SETTINGS) if given.postgres else nullcontext() as server:
+    settings = SETTINGS | (LOSES_POWER if given.power_loss else {})
+    with postgres_server(settings) if given.postgres else nullcontext() as server:
         figures = loop(
             given.kills, folder, given.seed, tell, until_s=until_s, server=server, shapes=shapes
         )
