@@ -37,11 +37,15 @@ OBJECTS_BYTES = 100 * 1024**2
 """Memory for objects of a Ray on this machine, near the least that it takes: nothing is kept in
 it."""
 
+NICENESS = "RAY_worker_niceness"
+"""Names what is added to the niceness of the processes that a Ray started here starts."""
+
 ACTOR = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 4}
 """Started again on whatever node is left, with the same call; `stop` works beside `work`."""
 
 KILLED = -int(signal.SIGKILL)
 FAILED = 3
+TOO_SLOW = "timed out during startup"
 NO_NODE = "no node of Ray is left: it or its machine was ended"
 _SHELL = 128  # plus the number of the signal that killed what a shell runs
 Tell = Callable[[str], None]
@@ -67,8 +71,10 @@ def ray_actors(
     ray = _import_ray()
     own = {"num_cpus": count, "object_store_memory": OBJECTS_BYTES, "include_dashboard": False}
     how = {"address": address} if address else {"address": "local", **own}
+    if not address:  # Ray lets its workers wait for all other work of the machine otherwise
+        os.environ.setdefault(NICENESS, "0")
     try:
-        ray.init(**how, log_to_driver=False, logging_level="ERROR")
+        join_cluster(ray, how)
     except Exception as error:  # noqa: BLE001 - Ray has no class for it
         raise ConfigError([_refused(address or "this machine", error)]) from None
     try:
@@ -99,6 +105,22 @@ def ray_jobs(
         yield lambda run: RayJobs(client, thread, run, config_file, until, tell)
 
 
+def join_cluster(ray: Any, how: Mapping[str, Any]) -> None:
+    """Start or join a Ray; one whose node was too slow to start, as on a busy machine, once more.
+
+    Raises what Ray raises.
+    """
+    for is_last in (False, True):
+        try:
+            ray.init(**how, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:
+            ray.shutdown()
+            if is_last or TOO_SLOW not in str(error):
+                raise
+        else:
+            return
+
+
 def _import_ray() -> Any:
     try:  # only who uses it has installed it
         import ray  # noqa: PLC0415
@@ -111,7 +133,9 @@ def _import_ray() -> Any:
 def _refused(where: str, error: Exception) -> Fault:
     """Why a cluster cannot be used, in one line; other versions are most often the reason."""
     words = " ".join(str(error).split())
-    if "ersion mismatch" in words:
+    if TOO_SLOW in words:
+        todo = "Try again when this machine is less busy"
+    elif "ersion mismatch" in words:
         todo = "Run this command with the Ray version and the Python (3.x) of the cluster"
     else:
         todo = "Is it up, and RAY_AUTH_MODE=token set here as there, if it wants a token?"

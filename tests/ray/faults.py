@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.ray.stage import TOKEN, WAIT_S, Stage, staged
-from tests.torture.fault_table import IN_FLIGHT, NO_FAULT, judged, tabulate
+from tests.torture.fault_table import IN_FLIGHT, LONGER, NO_FAULT, judged, tabulate
 from tests.torture.worker_judge import Verdict
 from tests.waiting import until
 
@@ -130,7 +130,7 @@ FAULTS: Mapping[str, Fault] = {
 UNNOTICED_S = 30.0
 """For so long actors go on, at most, whose raylet is dead."""
 
-LONGER = frozenset({"raylet killed", "node killed"})
+NOTICED_LATE = frozenset({"raylet killed", "node killed"})
 """Faults that a run of a few seconds would not notice."""
 
 ON_NODES = frozenset({"node killed"})
@@ -141,7 +141,9 @@ def attempt(
     name: str, folder: Path, *, workers: int, seconds: float = SECONDS
 ) -> tuple[Verdict, list[str]]:
     """Send one file, with one fault; what became of it, and which promises were broken."""
-    with staged(folder, seconds=seconds + UNNOTICED_S * (name in LONGER)) as stage:
+    is_clean = name == NO_FAULT
+    of_sending_s = seconds * LONGER if is_clean else seconds + UNNOTICED_S * (name in NOTICED_LATE)
+    with staged(folder, seconds=of_sending_s) as stage:
         environ = {}
         if name in ON_NODES:
             head = stage.start("python", CLUSTER, folder / "address", **TOKEN)
@@ -151,6 +153,7 @@ def attempt(
             environ = {"RAY_ADDRESS": str(address), **TOKEN}
         driver = run(stage, workers, **environ)
         until(lambda: stage.requests() > 0 or driver.poll() is not None, stage.log, within_s=WAIT_S)
+        assert stage.requests(), stage.log()
         time.sleep(BEFORE_S)
         driver = FAULTS[name](stage, driver, workers)
         try:
@@ -158,7 +161,7 @@ def attempt(
         except subprocess.TimeoutExpired:
             code = -1
         wrong = [f"the driver ended with {code}: {stage.log()[-3000:]}"] if code else []
-        found = judged(stage.vendor, stage.database, stage.rows)
+        found = judged(stage.vendor, stage.database, stage.rows, seconds if is_clean else None)
         wrong += found.broken(most_twice=IN_FLIGHT)
         if not any(folder.glob("reports/*/summary.json")):
             wrong.append("there is no report")

@@ -28,6 +28,8 @@ DATABASE = {"track_commit_timestamp": "on"}
 """Settings of the database: the time of each commit is judged."""
 MORE = f"shares = {SHARES}\nallow_http = true\ntimeout_s = 5.0"
 NO_FAULT = "none"
+LONGER = 1.3
+"""By which a file is longer than the time in which the use of the quota is measured."""
 
 
 def configuration(vendor: Simulator, url: str) -> str:

@@ -36,6 +36,7 @@ from tests.torture.fault_table import (
     IN_FLIGHT,
     LATENCY,
     LIMITS,
+    LONGER,
     NO_FAULT,
     RATE,
     SHARES,
@@ -52,8 +53,6 @@ BEFORE_S = 4.0
 """From the first request to the fault."""
 LONGER_THAN_A_LEASE_S = 20.0
 LIMIT_S = 240.0
-LONGER = 1.3
-"""By which a file is longer than the time in which the use of the quota is measured."""
 COMMAND = (sys.executable, "-m", "pipeline")
 _UNSET = "from pipeline.workers import vendor_socket; vendor_socket.USER_TIMEOUT = None"
 DEFAULT_SOCKETS = (sys.executable, "-c", f"{_UNSET}; import pipeline.cli; pipeline.cli.main()")
