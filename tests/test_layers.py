@@ -135,7 +135,8 @@ DECISIONS = {
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
         "run": (
-            "anomaly canary_rows estimate share_progress share_rules share_stops stale_row_rules"
+            "anomaly canary_rows estimate refusal share_progress share_rules share_stops "
+            "stale_row_rules"
         ),
         "runs": "stop_if",
         "simulator": "content fault_replies headers quota tokens",

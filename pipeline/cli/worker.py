@@ -21,7 +21,7 @@ from pipeline.cli.setup import read_config
 from pipeline.config import Config
 from pipeline.model.formatting import one_line
 from pipeline.run import ScheduleWindow
-from pipeline.run.prepare import join
+from pipeline.run.reopen import join
 from pipeline.run.share_rules import takeable
 from pipeline.runs import open_store
 

@@ -174,7 +174,7 @@ async def open_states(
         cache = StateCache()
         stack.callback(cache.close)
         failure: Exception | None = None
-        async with environment.shared.kept(config, environment.tell):
+        async with environment.shared.quotas.kept(config, environment.tell):
             try:
                 yield EntityStates(readers, rows, cache)
             except Exception as error:  # noqa: BLE001 - raised below, outside the task group
@@ -192,7 +192,7 @@ async def _reader(
     announce: Callable[[str], None],
 ) -> AsyncIterator[Reader]:
     """Open the reader of one share of an account."""
-    part, shared = account.part(number), environment.shared.limiter(account, config, number)
+    part, shared = account.part(number), environment.shared.quotas.limiter(account, config, number)
     limiter = AccountLimiter(shared, announce=announce)
     async with environment.open_link(part, limiter) as send:
         reader = Reader(

@@ -14,16 +14,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.run.baseline import recorded_latency_s
 from pipeline.run.binding import SAMPLES
 from pipeline.run.credentials import check_secrets
-from pipeline.run.prepare import (
-    Prepared,
-    discard,
-    prepare,
-    reopen,
-    same_finished,
-    same_unfinished,
-    sent_before,
-)
+from pipeline.run.prepare import prepare
+from pipeline.run.prepared import Prepared, discard
 from pipeline.run.recorded_state import rows_left
+from pipeline.run.reopen import reopen
+from pipeline.run.same_input import same_finished, same_unfinished, sent_before
 from pipeline.run.schedule_window import CalledOffError, ScheduleWindow, to_the_minute
 from pipeline.run.warnings import warnings_about
 

@@ -10,7 +10,7 @@ from pipeline.config import Config
 from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.run.anomaly import MAX_RUNS, FailureRate, describe_anomaly
 from pipeline.run.estimate import mean_latency_s
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.runs.registry import fingerprint, is_simulated, open_store
 from pipeline.store import Run
 from pipeline.vendors import Account

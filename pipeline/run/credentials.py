@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import SecretStr
 
 from pipeline.model import ConfigError, Fault
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.runs.registry import open_store
 from pipeline.vendors import NAMES_OF_CREDENTIALS, Account, Basic
 

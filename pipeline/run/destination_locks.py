@@ -10,7 +10,8 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.model import UsageError
-from pipeline.run.prepare import Prepared, describe_place
+from pipeline.run.prepared import Prepared
+from pipeline.run.refusal import describe_place
 from pipeline.runs.registry import open_store
 from pipeline.store.lease_renewal import Holds, RenewedLease
 from pipeline.store.seam import Lease, place_lease

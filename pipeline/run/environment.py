@@ -11,9 +11,10 @@ from pipeline.model import AccountProgress, RowResult
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.canary import Agree
 from pipeline.run.links import OpenLink, over_http
-from pipeline.run.prepare import Prepared
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepared import Prepared
 from pipeline.run.schedule_window import ScheduleWindow
-from pipeline.run.session import RunOutcome, Session
+from pipeline.run.session import Session
 from pipeline.run.worker_processes import StartWorkers
 from pipeline.vendors import Account
 
@@ -67,7 +68,10 @@ class RunEnvironment:
     def limiter(
         self, prepared: Prepared, account: Account, number: int, announce: Callable[[str], None]
     ) -> AccountLimiter:
-        """The limiter of one share of an account. Raises ConfigError as `Session.limiter` does."""
-        limiter = self.shared.limiter(account, prepared.config, number)
+        """The limiter of one share of an account.
+
+        Raises ConfigError as `QuotaLeases.limiter` does.
+        """
+        limiter = self.shared.quotas.limiter(account, prepared.config, number)
         sure_until_s = prepared.holds.sure_until_s
         return AccountLimiter(limiter, prepared.run, announce=announce, sure_until_s=sure_until_s)

@@ -16,10 +16,11 @@ from pipeline.run.canary import canary_result, canary_rows
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.links import AccountLinks, open_links, shares_of
-from pipeline.run.prepare import Prepared
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.schedule_window import READY_AHEAD_S
-from pipeline.run.session import RunOutcome, Session
+from pipeline.run.session import Session
 from pipeline.run.stretch import SerializedLedger, Stretch
 from pipeline.store import Ledger
 from pipeline.workers.tokens import REFUSED, sign_in_ahead

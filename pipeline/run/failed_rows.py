@@ -14,10 +14,11 @@ from pipeline.jobs import JobsFile, read_jobs
 from pipeline.jobs.jobs_file import is_read_first
 from pipeline.jobs.subset import subset_jobs, subset_rows
 from pipeline.loader import Bound
-from pipeline.loader.bind import ClearedField
+from pipeline.loader.bound import ClearedField
 from pipeline.loader.issue_counts import SHOWN, WarningKind
 from pipeline.model import SUCCESS, JobRow, RunAborted, Status, UsageError
-from pipeline.run.prepare import Prepared, reopen
+from pipeline.run.prepared import Prepared
+from pipeline.run.reopen import reopen
 from pipeline.runs.registry import fingerprint, open_store, register, run_lease_of, run_name
 from pipeline.runs.run_folder import FORMAT, StoredRun, save
 from pipeline.store import Ledger

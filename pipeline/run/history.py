@@ -21,9 +21,10 @@ from pipeline.model.plan import MadeOf
 from pipeline.model.quota import Quota
 from pipeline.reporter import Summary, read_summary
 from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
-from pipeline.run.prepare import Prepared, reopen
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.recover import recover
+from pipeline.run.reopen import reopen
 from pipeline.runs.registry import UNFINISHED, held_shares, open_store, run_lease_of, workers_of
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Run, State

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pipeline.model import AccountProgress
 from pipeline.model.leg import Leg
-from pipeline.run.session import RunOutcome
+from pipeline.run.outcome import RunOutcome
 
 
 class LegCounter(Protocol):

@@ -18,9 +18,9 @@ import anyio.to_thread
 from pipeline.model import RunAborted
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.run.prepare import Prepared
+from pipeline.run.outcome import RunOutcome, Stoppable
+from pipeline.run.prepared import Prepared
 from pipeline.run.schedule_window import ScheduleWindow
-from pipeline.run.session import RunOutcome, Stoppable
 from pipeline.runs.registry import open_store
 from pipeline.store.seam import LeaseLostError, Order, Orders
 from pipeline.vendors import Account

@@ -11,9 +11,9 @@ import anyio.to_thread
 from pipeline.model import AccountProgress, Status
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.links import open_links
-from pipeline.run.prepare import Prepared
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
-from pipeline.run.session import RunOutcome
 from pipeline.run.share_progress import ShareProgress, going_on
 from pipeline.run.stretch import SerializedLedger, Stretch
 from pipeline.runs.registry import open_store
@@ -119,12 +119,12 @@ class HeldShare:
                     on_open=self._on_open,
                     conditions=conditions,
                 )
-                shared.enter(self.account, number)
+                shared.quotas.enter(self.account, number)
                 try:
                     with shared.interruptible(self.outcome):
                         await stretch.send(before)
                 finally:
-                    shared.leave(self.account, number)
+                    shared.quotas.leave(self.account, number)
 
     def _open(self, prepared: Prepared, opened: ExitStack) -> tuple[_ShareRecord, RecordedState]:
         store = open_store(prepared.config)

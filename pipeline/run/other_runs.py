@@ -11,7 +11,7 @@ from typing import Self
 from pipeline.jobs.entity_join import JoinedFile, origin_runs, unreadable
 from pipeline.jobs.jobs_file import JOBS
 from pipeline.model import DamagedError, JobRow, RunAborted
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.runs.run_folder import is_stored, load
 from pipeline.store import Ledger, LedgerError, Run
 from pipeline.store.checksums import check_is

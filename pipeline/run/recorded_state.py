@@ -10,7 +10,7 @@ from typing import Self
 from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.model import Status
 from pipeline.model.retry import RETRYABLE
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.runs.registry import open_store
 from pipeline.store import Ledger
 from pipeline.vendors.kit.classify import meaning

@@ -16,7 +16,7 @@ from typing import TypeVar
 from pipeline.jobs import read_jobs
 from pipeline.jobs.snapshot_file import row_numbers
 from pipeline.model import JobRow, RowResult, Status
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.runs.registry import open_store
 from pipeline.store import Ledger
 from pipeline.store.checksums import check_whole

@@ -29,9 +29,9 @@ from pipeline.reporter import (
 from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import failure_anomaly
 from pipeline.run.legs import legs_of, one_after_another
-from pipeline.run.prepare import Prepared
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
-from pipeline.run.session import RunOutcome
 from pipeline.run.share_progress import by_worker, parse_progress
 from pipeline.run.warnings import warnings_about
 from pipeline.runs.registry import open_store

@@ -14,7 +14,7 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.model import RunAborted
 from pipeline.run.destination_locks import CHECK_EVERY_S, BusyError
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.run.share_rules import is_left
 from pipeline.runs.registry import held_shares, open_store
 from pipeline.runs.run_folder import is_stored, load

@@ -15,14 +15,25 @@ import anyio.to_thread
 
 from pipeline.jobs.shares import shares_for
 from pipeline.model import AccountProgress, RunAborted
+from pipeline.model.errors import first_of
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.live_overrides import LiveOverrides
-from pipeline.run.prepare import Prepared
-from pipeline.run.session import RunOutcome
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepared import Prepared
 from pipeline.run.share_closing import close_shares
 from pipeline.run.share_progress import ShareProgress, as_account, limits_text, parse_progress
-from pipeline.run.share_rules import CRASHED, first_shares, is_left, is_over, kinds, restart, stops
+from pipeline.run.share_rules import (
+    CRASHED,
+    IdleWatch,
+    first_shares,
+    idle_words,
+    is_left,
+    is_over,
+    kinds,
+    restart,
+    stops,
+)
 from pipeline.run.share_stops import SharedStopCheck
 from pipeline.run.worker_processes import Workers
 from pipeline.runs.registry import held_shares, open_store
@@ -71,7 +82,8 @@ def _shares(prepared: Prepared) -> list[Share]:
 async def drive(prepared: Prepared, environment: RunEnvironment, outcome: RunOutcome) -> None:
     """Start workers, and wait until no share of the run is left or it is stopped.
 
-    Their results are on record then; `outcome` gets what else happened.
+    Their results are on record then; `outcome` gets what else happened. Raises RunAborted if the
+    store cannot be used; the workers end by themselves, or go on, as they find it.
     """
     if environment.workers is None:
         return
@@ -83,9 +95,17 @@ async def drive(prepared: Prepared, environment: RunEnvironment, outcome: RunOut
     outcome.pool = driver
     if outcome.signal is not None:  # it came before there was anything to stop
         driver.stop(outcome.interruption)
+    failure: Exception | None = None
     with environment.watch(driver.progress):
-        async with overrides.applied(driver):
-            await driver.run()
+        try:
+            async with overrides.applied(driver):
+                await driver.run()
+        except* RunAborted as group:
+            failure = first_of(group)
+    if failure is not None:
+        raise RunAborted(
+            f"the run ended early: {failure}. `pipeline resume {prepared.run}` continues it"
+        ) from failure
     driver.note_stops()
 
 
@@ -108,8 +128,10 @@ class _Driver:
     _rows: int = 0
     _due_s: dict[int, float] = field(default_factory=dict)  # worker -> when it is started
     _gone: dict[int, str] = field(default_factory=dict)  # workers that are not started again
+    _idle: IdleWatch = field(init=False)
 
     def __post_init__(self) -> None:
+        self._idle = IdleWatch(self.clock())
         self._stop_check = SharedStopCheck(self.prepared.options.stop_if)
         self._due_s = dict.fromkeys(range(1, self.count + 1), -1.0)
 
@@ -138,6 +160,7 @@ class _Driver:
             self._news = anyio.Event()
             await anyio.to_thread.run_sync(self._look)
             self._start_and_bury()
+            self._tell_idle()
             if self._is_over():
                 break
             with anyio.move_on_after(LOOK_EVERY_S):
@@ -182,6 +205,11 @@ class _Driver:
         for state in filter(is_left, self.states):
             self._store.runs.change_share(self.prepared.run, state.share, stopped=reason)
         self.states = self._store.runs.shares(self.prepared.run)
+
+    def _tell_idle(self) -> None:
+        is_idle = not (self.held or self.is_stopped or is_over(self.states))
+        if self._idle.is_due(self.clock(), is_idle=is_idle):
+            self.environment.tell(idle_words(self.prepared.run, self.workers.alive()))
 
     def _is_over(self) -> bool:
         """True if nobody works on the run, and nobody will."""

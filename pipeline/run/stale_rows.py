@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pipeline.jobs.entity_join import JoinedFile, JoinedJob, join_entities
 from pipeline.model import Effect, JobRow, RowResult, Status
 from pipeline.run.other_runs import OtherRuns
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.stale_row_rules import NewerRow, StaleRowDecision, Writes, decide_stale_row
 from pipeline.runs.registry import open_store

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.model import Snapshot, Status
-from pipeline.run.prepare import CUT_LAST_LINE, Prepared
+from pipeline.run.prepared import Prepared
+from pipeline.run.refusal import CUT_LAST_LINE
 from pipeline.runs.registry import fingerprint, is_simulated, open_store, run_lease_of
 from pipeline.store import Run
 

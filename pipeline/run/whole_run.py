@@ -29,11 +29,12 @@ from pipeline.run.environment import RunEnvironment
 from pipeline.run.event_loop import run_async
 from pipeline.run.execute import await_window, send_or_refuse
 from pipeline.run.live_overrides import orders_obeyed
-from pipeline.run.prepare import Prepared, discard, prepare
+from pipeline.run.outcome import RunOutcome
+from pipeline.run.prepare import prepare
+from pipeline.run.prepared import Prepared, discard
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.report_facts import report
 from pipeline.run.schedule_window import CalledOffError
-from pipeline.run.session import RunOutcome
 from pipeline.run.share_closing import close_and_wait, others_closed
 from pipeline.run.share_driver import drive, give_out_shares
 from pipeline.run.stale_rows import settle_stale_rows

@@ -16,8 +16,8 @@ import anyio
 import anyio.lowlevel
 
 from pipeline.model import NoReply, Reply
+from pipeline.workers.no_replies import unmatched_reply
 from pipeline.workers.reply_certainty import CERTAIN_AFTER_S
-from pipeline.workers.transport import unmatched_reply
 
 Decide = Callable[[], None]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
 from pipeline.airflow.command import Installation, result_of, run_arguments
 from pipeline.airflow.process import CommandError, RunProcess, find_run, query, stop_run
+from tests.waiting import until
 from tests.workplace import ENVIRON, configure, coupon, drop, simulator
 
 RUN_ID = "offers.send.scheduled__2026-11-23T00:00:00+00:00"
@@ -39,13 +38,6 @@ def started():
             return process
 
         yield start
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < end_s
-        time.sleep(0.1)
 
 
 def has_begun(process: RunProcess) -> bool:

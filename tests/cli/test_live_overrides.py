@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pipeline.model.quota import Quota
 from pipeline.store.on_files import FileStore
 from pipeline.store.seam import Order
 from tests.cli.command import Ended, ended, start, typed
+from tests.waiting import until
 from tests.workplace import Simulator, configure, coupon, drop
 
 ROWS = 2_000
@@ -34,13 +35,6 @@ def sending(folder: Path, vendor: Simulator) -> Iterator[tuple[str, subprocess.P
     finally:
         process.kill()
         process.communicate()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came to it"
-        time.sleep(0.02)
 
 
 def rate(vendor: Simulator, seconds: float) -> float:

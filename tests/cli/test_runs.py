@@ -17,7 +17,8 @@ from pipeline.runs.exchanges import exchanges_of
 from pipeline.store import Lock
 from pipeline.store.on_files import FileStore
 from tests.cli.command import ended, environment, start, typed
-from tests.promises.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
+from tests.promises.test_signals import ROWS, assert_is_the_truth, reported, sending, stop
+from tests.waiting import until
 from tests.workplace import configure, coupon, drop, simulator
 
 INVALID = coupon(3).replace("elven_shield", "")

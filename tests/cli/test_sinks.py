@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime
@@ -26,7 +25,8 @@ from pipeline.cli.console import ConsoleOutput
 from pipeline.notify.events import RunFailed
 from pipeline.notify.formatting import as_json, as_text, body
 from tests.cli.command import Ended, environment, start, typed
-from tests.workplace import COLUMNS, configure, coupon, drop
+from tests.waiting import until
+from tests.workplace import COLUMNS, Simulator, configure, coupon, drop
 
 HOSTILE = (
     "x\x1b]0;PWNED\x07\x1b[2J\x9b31m\u202e\u2066"
@@ -242,14 +242,12 @@ def test_reports_that_cannot_be_written_are_seen_before_the_first_request(shop: 
     assert typed(shop, "runs").out.strip() == "No runs yet."
 
 
-def test_a_report_that_fails_later_can_be_made_later(shop: Path) -> None:
+def test_a_report_that_fails_later_can_be_made_later(shop: Path, vendor: Simulator) -> None:
     """The folder of reports turns into a file while rows are sent."""
     configure(shop, configured_url(shop), quota='"20/s"')
     drop(shop, *map(coupon, range(1, 41)))
     process = start(shop, "run", "--yes")
-    while not list(shop.glob(".pipeline/runs/*/ledger.db")):
-        time.sleep(0.05)
-    time.sleep(0.5)
+    until(lambda: vendor.stats()["requests"] > 3)
     reports = shop / "reports"
     reports.rename(shop / "aside")
     reports.write_text("in the way")
@@ -292,11 +290,7 @@ def test_idle_connections_cost_the_listener_and_nobody_else(shop: Path) -> None:
         assert idle.stdout is not None
         assert idle.stdout.readline() == "held\n"
         (drops / "a.csv").write_text(f"{COLUMNS}\n{coupon(1)}\n")
-        for _ in range(1_200):
-            if list(shop.glob("reports/2*/summary.json")):
-                break
-            time.sleep(0.05)
-        assert list(shop.glob("reports/2*/summary.json"))
+        until(lambda: list(shop.glob("reports/2*/summary.json")))
     finally:
         idle.kill()
         idle.communicate()

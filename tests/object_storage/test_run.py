@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from tests.object_server import (
     hangs_up,
     replies,
 )
+from tests.waiting import until
 from tests.workplace import COLUMNS, Simulator, configure, coupon, simulator
 
 ROWS = "\n".join([COLUMNS, *(coupon(row) for row in range(1, 31))]) + "\n"
@@ -37,13 +36,6 @@ def vendor() -> Simulator:
 def shop(tmp_path: Path, vendor: Simulator) -> Path:
     configure(tmp_path, vendor.base_url)
     return tmp_path
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
 
 
 def summary_of(shop: Path) -> dict:
@@ -260,7 +252,7 @@ def test_a_killed_run_is_resumed_by_the_same_url(
     configure(shop, vendor.base_url, quota='"20/s"', in_flight=1)
     url = objects.put(bucket, "xsolla.coupon/coupons.csv", ROWS)
     killed = start(shop, "run", url, "--yes", env=environment(**objects.environ()))
-    wait_for(lambda: vendor.stats()["requests"] > 3)
+    until(lambda: vendor.stats()["requests"] > 3)
     killed.kill()
     killed.communicate()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pipeline.watch import DropError
 from pipeline.watch.bucket_drops import RETRY_S, BucketDrops
 from tests.cli.command import environment, start, typed
 from tests.object_server import SLOW_DOWN, ObjectServer, Proxy, after, replies
+from tests.waiting import until
 from tests.workplace import COLUMNS, Simulator, configure, coupon, row_of, simulator
 
 
@@ -49,13 +49,6 @@ def working_folder(folder: Path, vendor: Simulator, bucket: str, quota: str = "1
 def sent(vendor: Simulator) -> list[str]:
     """The ids of the updates, in order."""
     return [f"c{row_of(line['body'])}" for line in vendor.get("log") if line["method"] == "PUT"]
-
-
-def until(is_so: Callable[[], object], seconds: float = 100) -> None:
-    end_s = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end_s
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pipeline.pacing.quota_lease import Handover, QuotaLease, most_in
 from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.store.on_files import FileStore
+from tests.waiting import until
 from tests.workers.drive import limiter_of
 
 QUOTA = Quota(20, 1.0)
@@ -57,15 +58,6 @@ def lease_of(folder: Path, part: QuotaPart = GROUP, quota: Quota = QUOTA) -> Quo
     return QuotaLease(part, limiter_of(quota), store_in(folder))
 
 
-def taken(lease: QuotaLease, within_s: float = 20.0) -> float:
-    """Acquire a lease: how long that took."""
-    began_s = time.monotonic()
-    while not lease.acquire():
-        assert time.monotonic() < began_s + within_s
-        time.sleep(0.02)
-    return time.monotonic() - began_s
-
-
 @pytest.mark.parametrize(
     ("seconds", "quotas", "most"),
     [
@@ -97,9 +89,9 @@ def test_one_process_holds_the_lease_and_the_first_in_line_is_next(tmp_path):
     assert second.is_wanted()
     assert not first.acquire()
     second.release()
-    taken(third)  # it was before the first one, this time
+    until(third.acquire)  # it was before the first one, this time
     third.release()
-    taken(first)
+    until(first.acquire)
 
 
 def test_two_groups_do_not_wait_for_each_other(tmp_path):
@@ -234,10 +226,10 @@ def test_lost_requests_of_a_killed_process_count(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    taken(mine)
+    until(mine.acquire)
     assert mine.take_over().unrecorded == mine.most_unrecorded == 40
     mine.release()
-    taken(mine)
+    until(mine.acquire)
     assert mine.take_over().unrecorded == 0  # this one was let go
 
 
@@ -251,7 +243,7 @@ def test_requests_in_flight_of_a_killed_process_count(tmp_path):
     process.kill()
     process.communicate()
     mine = lease_of(tmp_path)
-    taken(mine)
+    until(mine.acquire)
     assert mine.take_over().unrecorded == mine.most_unrecorded + 7
 
 
@@ -271,5 +263,5 @@ def test_a_process_that_holds_the_quota_for_long_is_named_once(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    taken(mine)
+    until(mine.acquire)
     assert mine.held_by_another() is None

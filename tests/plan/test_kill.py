@@ -6,12 +6,12 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import start, typed
+from tests.waiting import until
 from tests.workplace import Simulator, configure, configure_all, simulator
 
 ROWS = 60
@@ -123,10 +123,3 @@ def test_what_an_entity_held_before_tells_if_a_killed_run_has_changed_it(tmp_pat
         assert statuses(tmp_path, newest(tmp_path)) == {"updated": len(entities)}
         sent = Counter(e["id"] for e in vendor.get("log") if e["method"] == "PATCH")
         assert sent == dict.fromkeys(entities, 1)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came to it"
-        time.sleep(0.02)

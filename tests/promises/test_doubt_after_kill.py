@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from pipeline.store import RunLedger
 from pipeline.workers.claim_ahead import MAX_AHEAD
 from tests.cli.command import start
+from tests.waiting import settled, until
 from tests.workplace import configure, configure_all, coupon, drop, simulator
 
 IN_FLIGHT = 8
@@ -58,7 +57,7 @@ def test_of_rows_that_must_not_be_sent_twice_no_more_than_may_be_in_flight(
         configure_all(tmp_path, vendor, in_flight=IN_FLIGHT)
         process = start(tmp_path, "run", "--yes", "--operation", operation, str(file))
         until(lambda: vendor.stats()["in_flight"] > 1)
-        in_flight = settled(lambda: vendor.stats()["in_flight"])
+        in_flight = settled(lambda: vendor.stats()["in_flight"], SETTLED_S)
         process.kill()
         process.communicate()
     assert 1 < len(claimed(tmp_path)) <= in_flight <= IN_FLIGHT
@@ -73,25 +72,8 @@ def test_of_rows_that_may_be_sent_twice_a_bounded_number(tmp_path):
         until(lambda: vendor.stats()["applied"] > 1_500)
         process.kill()
         process.communicate()
-        answered = settled(lambda: vendor.stats()["applied"]) - recorded(tmp_path)
+        answered = settled(lambda: vendor.stats()["applied"], SETTLED_S) - recorded(tmp_path)
     assert 0 < len(claimed(tmp_path)) <= MAX_AHEAD + answered
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came to it"
-        time.sleep(0.02)
-
-
-def settled(count: Callable[[], int]) -> int:
-    """The count, once it has stayed the same for SETTLED_S."""
-    found, since_s = count(), time.monotonic()
-    while time.monotonic() - since_s < SETTLED_S:
-        time.sleep(0.05)
-        before, found = found, count()
-        since_s = since_s if found == before else time.monotonic()
-    return found
 
 
 def ledger_in(folder: Path) -> RunLedger:

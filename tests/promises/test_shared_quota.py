@@ -6,6 +6,7 @@ log.
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from pipeline.store import Lock
 from tests.cli.command import ended, environment, start
+from tests.waiting import settled, until
 from tests.workplace import COLUMNS, CONFIG, Simulator, coupon, simulator
 
 PER_S = 80
@@ -65,14 +67,6 @@ def two_sides(
                 process.communicate()
 
 
-def until(is_so: Callable[[], object]) -> None:
-    for _ in range(6_000):  # a minute: a busy machine is no failure
-        if is_so():
-            return
-        time.sleep(0.01)
-    pytest.fail("it never came to it")
-
-
 def waits(folder: Path) -> bool:
     """Whether a process stands in line for the gate."""
     with closing(sqlite3.connect(folder / ".pipeline" / "ledger.db")) as connection:
@@ -83,8 +77,40 @@ def waits(folder: Path) -> bool:
 def holder(folder: Path) -> int:
     """The process that holds the gate; 0 while none does."""
     (path,) = folder.glob(".pipeline/locks/quota-" + "[0-9a-f]" * 16)
-    found = Lock(path).holder()
-    return found.pid if found else 0
+    lock = Lock(path)
+    found = lock.holder()
+    return found.pid if found and lock.is_locked() else 0
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """SIGSTOP, and it stands still when this returns."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
+def both_under_way(folder: Path, vendor: Simulator, begin: Callable) -> list[subprocess.Popen[str]]:
+    """One that sends, and one that waits for the gate: however long each takes to start."""
+    first = begin("a")
+    until(lambda: vendor.stats()["requests"] > 5)
+    stop(first)
+    second = begin("b")
+    until(lambda: waits(folder))
+    first.send_signal(signal.SIGCONT)
+    return [first, second]
+
+
+def stopped_holder(folder: Path, sides: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
+    """The one that holds the gate while the other waits; it is stopped and holds it still.
+
+    One that had let go before the signal came goes on.
+    """
+    by_pid = {process.pid: process for process in sides}
+    while True:
+        found = until(lambda: waits(folder) and by_pid.get(holder(folder)))
+        stop(found)
+        if holder(folder) == found.pid:
+            return found
+        found.send_signal(signal.SIGCONT)
 
 
 def pauses_on_record(folder: Path) -> int:
@@ -102,18 +128,14 @@ def log_of(vendor: Simulator) -> list[tuple[float, str, int]]:
 def test_they_take_turns_and_one_that_is_stopped_exceeds_nothing_when_it_goes_on(tmp_path):
     rows = 2 * PER_S
     with two_sides(tmp_path, rows=rows) as (vendor, begin):
-        sides = {process.pid: process for process in (begin("a"), begin("b"))}
-        until(lambda: vendor.stats()["requests"] > PER_S)
-        until(lambda: holder(tmp_path) in sides and waits(tmp_path))
-        stopped = sides[holder(tmp_path)]
-        stopped.send_signal(signal.SIGSTOP)
-        time.sleep(0.2)  # what it had sent arrives
-        before = vendor.stats()["requests"]
+        sides = both_under_way(tmp_path, vendor, begin)
+        stopped = stopped_holder(tmp_path, sides)
+        before = settled(lambda: vendor.stats()["requests"], 0.5)  # what it had sent arrives
         time.sleep(1.0)
-        assert holder(tmp_path) == stopped.pid, "it was stopped when it had let go already"
+        assert holder(tmp_path) == stopped.pid
         assert vendor.stats()["requests"] == before  # the other one waits
         stopped.send_signal(signal.SIGCONT)
-        assert [ended(process).code for process in sides.values()] == [0, 0]
+        assert [ended(process).code for process in sides] == [0, 0]
         log = log_of(vendor)
     assert {status for _, _, status in log} == {204}
     assert len(log) == 2 * rows
@@ -124,12 +146,10 @@ def test_they_take_turns_and_one_that_is_stopped_exceeds_nothing_when_it_goes_on
 @pytest.mark.timeout(120)
 def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_path):
     with two_sides(tmp_path, rows=2 * PER_S) as (vendor, begin):
-        sides = {process.pid: process for process in (begin("a"), begin("b"))}
-        until(lambda: vendor.stats()["requests"] > 5)
-        until(lambda: holder(tmp_path) in sides and waits(tmp_path))
-        killed = sides.pop(holder(tmp_path))
+        sides = both_under_way(tmp_path, vendor, begin)
+        killed = stopped_holder(tmp_path, sides)
         killed.kill()
-        (other,) = sides.values()
+        (other,) = (process for process in sides if process is not killed)
         assert ended(other).code == 0
         log = log_of(vendor)
     assert {status for _, _, status in log} == {204}
@@ -162,7 +182,7 @@ def test_one_that_waits_can_be_interrupted_and_is_in_nobodys_way_then(tmp_path):
     with two_sides(tmp_path, rows=2 * PER_S) as (vendor, begin):
         holds = begin("a")
         until(lambda: vendor.stats()["requests"] > 5)
-        holds.send_signal(signal.SIGSTOP)
+        stop(holds)
         waiting = begin("b")
         until(lambda: waits(tmp_path))
         waiting.send_signal(signal.SIGINT)

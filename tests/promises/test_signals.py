@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import Ended, ended, start, typed
+from tests.waiting import until
 from tests.workplace import Simulator, configure, coupon, drop, row_of, simulator
 
 ROWS = 400
@@ -33,14 +34,6 @@ def sending(folder: Path, vendor: Simulator, *names: str) -> Iterator[subprocess
         if process.poll() is None:
             process.kill()
             process.communicate()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(3_000):  # a minute: a busy machine is no failure
-        if is_so():
-            return
-        time.sleep(0.02)
-    pytest.fail("it never came to it")
 
 
 def stop(process: subprocess.Popen[str], *numbers: signal.Signals, apart_s: float = 0.3) -> Ended:

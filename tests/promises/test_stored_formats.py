@@ -16,10 +16,9 @@ import shutil
 import signal
 import sqlite3
 import tarfile
-import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ import pytest
 
 from tests.cli.command import Ended, environment, start, typed
 from tests.fixtures import make
+from tests.waiting import until
 from tests.workplace import Simulator, simulator
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -324,14 +324,6 @@ def test_a_dropped_file_is_carried_on(stored):
     assert sent == dict.fromkeys(["hang_drop_1", "hang_drop_2", "dropped_3", "dropped_4"], 1)
     (file,) = inputs.glob(".failed/*/night.csv")
     assert {each.name for each in file.parent.iterdir()} == {"night.csv", "reason.txt", "report"}
-
-
-def until(is_so: Callable[[], object]) -> None:
-    """Wait for it, half a minute at most."""
-    end_s = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came to it"
-        time.sleep(0.05)
 
 
 def test_send_times_on_record_are_read_by_a_new_run(stored):

@@ -6,9 +6,8 @@ On files it is one folder. In a database the second machine has nothing but the 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.runs import open_store
 from pipeline.vendors import load_vendors
 from tests.cli.command import ended, pipeline, start
 from tests.run.machines import STORES, keep_in, ledger_line
+from tests.waiting import until
 from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
 
 ROWS = 600
@@ -69,13 +69,6 @@ def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine
             folder.mkdir()
             (folder / "pipeline.toml").write_text(ledger_line(tmp_path) + account)
         yield Machines(first, second, vendor)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 90
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came to it"
-        time.sleep(0.05)
 
 
 @pytest.mark.timeout(300)

@@ -8,11 +8,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.postgres import PostgresServer, postgres_server
 from tests.torture.fault_table import DATABASE, LATENCY, LIMITS, RATE, configuration, dropped
@@ -106,15 +105,6 @@ def _all() -> Iterator[_Process]:
             command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
             yield _Process(int(path.name), int(parent), command.strip())
-
-
-def until(holds: Callable[[], Any], stage: Stage) -> Any:
-    """The first value that is not false."""
-    end_s = time.monotonic() + WAIT_S
-    while not (found := holds()):
-        assert time.monotonic() < end_s, stage.log()
-        time.sleep(0.05)
-    return found
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from pipeline.runs import open_store
 from pipeline.runs.registry import workers_of
 from pipeline.store.seam import ShareState
 from tests.cli.command import Ended, ended, pipeline, start
+from tests.waiting import until
 from tests.workplace import Simulator, configure, coupon, drop, row_of, simulator
 
 HANGS = """
@@ -69,12 +69,9 @@ class Place:
         """Results that the workers told of."""
         return sum(parse_progress(each.progress).rows for each in self.states())
 
-    def until(self, is_so: Callable[[], bool], for_s: float = 120) -> None:
+    def until(self, look: Callable[[], bool]) -> None:
         """Waits."""
-        end_s = time.monotonic() + for_s
-        while not is_so():
-            assert time.monotonic() < end_s, self.states()
-            time.sleep(0.05)
+        until(look, self.states, within_s=120)
 
     def summary(self) -> Summary:
         """Of the report."""
@@ -138,6 +135,17 @@ def test_a_killed_worker_is_replaced_and_its_shares_go_on(tmp_path):
         done = ended(process)
         assert done.code == 0, done.err
         judge(here, lost_with=32)
+
+
+def test_shares_that_a_killed_worker_had_yet_to_open_are_opened_by_the_next(tmp_path):
+    with place(tmp_path) as here:
+        process = here.begin("--workers", "0")
+        here.until(lambda: bool(here.states()))
+        open_store(here.config).runs.change_share(here.run, here.states()[1].share, is_open=True)
+        done = pipeline(tmp_path, "worker", here.run)
+        assert done.code == 0, done.err
+        assert ended(process).code == 0
+        judge(here)
 
 
 def test_the_workers_go_on_if_the_process_that_started_them_is_killed(tmp_path):

@@ -8,15 +8,15 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tests.waiting import until
 from tests.workplace import ENVIRON
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,15 +29,6 @@ def free_port() -> int:
     with closing(socket.socket()) as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-
-
-def until(holds: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> Any:
-    """The first value that is not false. Raises AssertionError after `wait_s`."""
-    end_s = time.monotonic() + wait_s
-    while not (found := holds()):
-        assert time.monotonic() < end_s, what
-        time.sleep(0.3)
-    return found
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Airflow:
 
     def trigger(self, dag: str, run_id: str) -> None:
         """Start a run of a DAG, as soon as the DAG is known."""
-        until(lambda: self.select("select 1 from dag where dag_id = ?", dag), f"{dag} is unknown")
+        until(lambda: self.select("select 1 from dag where dag_id = ?", dag), within_s=WAIT_S)
         self.request("PATCH", f"dags/{dag}", {"is_paused": False})
         body = {"dag_run_id": run_id, "logical_date": None}
         self.request("POST", f"dags/{dag}/dagRuns", body)
@@ -99,7 +90,7 @@ class Airflow:
     def end(self, run_id: str) -> str:
         """The state in which the task ends."""
         ends = {"success", "failed", "skipped"}
-        until(lambda: self.state(run_id) in ends, f"{run_id} does not end: {self.task(run_id)}")
+        until(lambda: self.state(run_id) in ends, lambda: self.task(run_id), within_s=WAIT_S)
         return str(self.state(run_id))
 
     def returned(self, run_id: str) -> Any:
@@ -138,7 +129,7 @@ def airflow_server(home: Path, dags: dict[str, str]) -> Iterator[Airflow]:
                     )
                 )
         server = Airflow(home, f"http://127.0.0.1:{port}")
-        until(lambda: _answers(server), f"no API server: {home}/api-server.log")
+        until(lambda: _answers(server), (home / "api-server.log").read_text, within_s=WAIT_S)
         yield server
     finally:
         for process in started:

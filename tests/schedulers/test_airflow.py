@@ -15,7 +15,8 @@ import pytest
 from pipeline.airflow.command import Installation, RecordedRun
 from pipeline.airflow.process import find_run
 from tests.cli.command import pipeline
-from tests.schedulers.airflow_server import BIN, ROOT, Airflow, airflow_server, until
+from tests.schedulers.airflow_server import BIN, ROOT, WAIT_S, Airflow, airflow_server
+from tests.waiting import until
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, row_of, simulator
 
 pytestmark = [
@@ -80,7 +81,7 @@ class Shop:
             run = self.run(way, run_id)
             return run if run is not None and run.is_under_way and run.pid else None
 
-        run = until(sends, f"{run_id} does not start: {self.airflow.task(run_id)}")
+        run = until(sends, lambda: self.airflow.task(run_id), within_s=WAIT_S)
         assert isinstance(run, RecordedRun)
         return run
 
@@ -108,7 +109,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 @pytest.mark.parametrize("dag", ["offers", "offer_pipeline"], ids=["of the page", "printed"])
 def test_the_dags_that_users_copy_are_taken(shop: Shop, dag: str):
-    until(lambda: shop.airflow.select("select 1 from dag where dag_id = ?", dag), "no DAG")
+    until(lambda: shop.airflow.select("select 1 from dag where dag_id = ?", dag), within_s=WAIT_S)
     assert shop.airflow.select("select filename, stacktrace from import_error") == []
 
 
@@ -169,9 +170,9 @@ def test_a_task_that_a_person_fails_stops_its_run_which_reports(shop: Shop, way:
     shop.send(way, name, rows)
     shop.under_way(way, name)
     if way == "deferred":
-        until(lambda: shop.airflow.state(name) == "deferred", "it is not deferred")
+        until(lambda: shop.airflow.state(name) == "deferred", within_s=WAIT_S)
     shop.airflow.mark_failed(way, name, "send")
-    run = until(lambda: stopped(shop, way, name), "the run goes on")
+    run = until(lambda: stopped(shop, way, name), within_s=WAIT_S)
     assert (run.state, run.exit_code, run.has_report) == ("unfinished", 143, True)
     assert shop.airflow.state(name) == "failed"
 
@@ -179,14 +180,14 @@ def test_a_task_that_a_person_fails_stops_its_run_which_reports(shop: Shop, way:
 def test_a_task_that_takes_too_long_stops_its_run_which_reports(shop: Shop):
     shop.send("once", "late", range(9000, 9000 + 4 * ROWS))
     assert shop.airflow.end("late") == "failed"
-    run = until(lambda: stopped(shop, "once", "late"), "the run goes on")
+    run = until(lambda: stopped(shop, "once", "late"), within_s=WAIT_S)
     assert (run.state, run.exit_code, run.has_report) == ("unfinished", 143, True)
 
 
 def test_a_deferred_task_waits_without_a_worker_and_returns_the_same(shop: Shop):
     rows = range(20000, 20000 + ROWS)
     shop.send("deferred", "slow", rows)
-    until(lambda: shop.airflow.state("slow") == "deferred", "it is not deferred")
+    until(lambda: shop.airflow.state("slow") == "deferred", within_s=WAIT_S)
     assert shop.run("deferred", "slow").is_under_way  # type: ignore[union-attr]
     assert shop.airflow.end("slow") == "success"
     assert shop.airflow.returned("slow")["statuses"]["updated"] == ROWS
@@ -196,7 +197,7 @@ def test_a_deferred_task_waits_without_a_worker_and_returns_the_same(shop: Shop)
 def test_a_deferred_run_that_is_killed_is_resumed_by_the_next_try(shop: Shop):
     rows = range(21000, 21000 + ROWS)
     shop.send("deferred", "cut", rows)
-    until(lambda: shop.airflow.state("cut") == "deferred", "it is not deferred")
+    until(lambda: shop.airflow.state("cut") == "deferred", within_s=WAIT_S)
     kill(shop.under_way("deferred", "cut").pid)
     assert shop.airflow.end("cut") == "success"
     assert shop.airflow.returned("cut")["statuses"]["updated"] == ROWS
@@ -208,7 +209,7 @@ def test_a_sensor_waits_until_a_run_has_ended(shop: Shop, way: str):
     name = f"seen-{way.replace('_', '-')}"
     shop.airflow.trigger(way, f"wait-after-{name}")
     waits = {"running", "up_for_reschedule", "deferred"}
-    until(lambda: shop.airflow.state(f"wait-after-{name}") in waits, "the sensor does not start")
+    until(lambda: shop.airflow.state(f"wait-after-{name}") in waits, within_s=WAIT_S)
     shop.send("plain", name, range(30000, 30003))
     assert shop.airflow.end(f"wait-after-{name}") == "success"
     assert shop.airflow.returned(f"wait-after-{name}")["rows"] == 3

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.simulator import SimulatorError, SimulatorOptions, serve
+from tests.waiting import until_async
 
 from .client import (
     COUPON,
@@ -163,9 +164,7 @@ async def test_a_request_cut_short_has_not_arrived(start):
     running, client = await start()
     await client.send("PUT", COUPON, NAME, headers={"Content-Length": "5000"})
     client.writer.close()
-    async with asyncio.timeout(2):
-        while not running.stats()["incomplete"]:
-            await asyncio.sleep(0.01)
+    await until_async(lambda: running.stats()["incomplete"])
     assert list(running.log()) == []
 
 
@@ -332,8 +331,7 @@ async def test_the_end_waits_for_nobody():
         async with serve(SimulatorOptions(faults={"timeout-after": 1.0})) as running:
             client = await clients.enter_async_context(connect(running))
             await client.send("PUT", COUPON, NAME)
-            await asyncio.sleep(0.05)
-            assert len(list(running.state())) == 1
+            await until_async(lambda: len(list(running.state())) == 1)
             began_s = time.monotonic()
         assert time.monotonic() - began_s < 1.0
 
@@ -344,7 +342,7 @@ async def test_a_broken_off_answer_is_logged_as_none_given(tmp_path: Path):
     async with AsyncExitStack() as clients, serve(options) as running:
         client = await clients.enter_async_context(connect(running))
         await client.send("PUT", COUPON, NAME)
-        await asyncio.sleep(0.05)
+        await until_async(lambda: len(list(running.state())) == 1)
     line = json.loads(path.read_text())
     assert (line["status"], line["applied"]) == (None, True)
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
@@ -25,6 +24,7 @@ from pipeline.vendors import load_vendors
 from pipeline.watch import Event, ExpectedFileMissing, Heartbeat, Watcher, parse_expectation
 from pipeline.watch.notes import Claim, FileIdentity, Notes
 from tests.cli.command import Ended, ended, environment, start, typed
+from tests.waiting import until
 from tests.workplace import (
     COLUMNS,
     ENVIRON,
@@ -54,14 +54,6 @@ def drop(folder: Path, name: str, rows: int = 5) -> Path:
     path = folder / "inputs" / "xsolla.coupon" / name
     path.write_text("\n".join([COLUMNS, *map(coupon, range(1, rows + 1)), ""]))
     return path
-
-
-def until(is_so: Callable[[], object]) -> None:
-    for _ in range(6_000):  # a minute: a busy machine is no failure
-        if is_so():
-            return
-        time.sleep(0.01)
-    pytest.fail("it never came to it")
 
 
 def lying(folder: Path, kind: str) -> list[str]:

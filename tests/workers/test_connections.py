@@ -16,6 +16,7 @@ from pipeline.workers.connection import PIECE_BYTES, HttpConnection
 from pipeline.workers.slots import Slots
 from pipeline.workers.transport import Transport
 from pipeline.workers.vendor_socket import USER_TIMEOUT, socket_maker
+from tests.waiting import until_async
 from tests.workers.servers import (
     NO_CONTENT,
     OK,
@@ -26,7 +27,7 @@ from tests.workers.servers import (
     reply,
     serving,
 )
-from tests.workers.test_transport_contract import a_link, a_request, talking, until
+from tests.workers.test_transport_contract import a_link, a_request, talking
 from tests.workers.tls_files import Authority
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -196,7 +197,7 @@ async def test_a_head_that_is_not_understood_is_in_doubt_and_ends_its_connection
             lost = await sender.send(a_request())
             assert isinstance(lost, NoReply)
             assert (lost.reason, lost.may_have_arrived) == ("broken_reply", True)
-            await until(lambda number=number: server.closed == number)
+            await until_async(lambda number=number: server.closed == number)
             assert (server.connections, len(server.seen)) == (number, number)
 
 
@@ -310,7 +311,7 @@ async def test_a_connection_that_was_idle_for_long_is_closed_and_not_used(monkey
     monkeypatch.setattr(connections, "IDLE_S", 0.5)
     async with talking(answering(OK)) as (server, sender):
         await sender.send(a_request())
-        await until(lambda: server.closed == 1)
+        await until_async(lambda: server.closed == 1)
         assert (await sender.send(a_request())).status == 200
         await asyncio.sleep(0.05)
         assert (await sender.send(a_request())).status == 200
@@ -328,7 +329,7 @@ async def test_who_waits_for_a_connection_has_not_left_and_makes_room_when_cance
 
     async with talking(talk, in_flight=1) as (server, sender):
         first, second, third = (asyncio.create_task(sender.send(a_request())) for _ in range(3))
-        await until(lambda: len(server.seen) == 1)
+        await until_async(lambda: len(server.seen) == 1)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
@@ -344,7 +345,7 @@ async def test_who_waits_for_a_connection_for_too_long_has_not_left():
 
     async with talking(talk, in_flight=1, connect_timeout_s=0.1) as (server, sender):
         first = asyncio.create_task(sender.send(a_request()))
-        await until(lambda: len(server.seen) == 1)
+        await until_async(lambda: len(server.seen) == 1)
         lost = await sender.send(a_request())
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -363,7 +364,7 @@ async def test_a_connection_that_closes_while_its_request_waits_for_a_turn_carri
         wire.close()
 
     async def late(_late_s: float) -> bool:
-        await until(lambda: server.closed == 1)
+        await until_async(lambda: server.closed == 1)
         await asyncio.sleep(0.02)
         return True
 

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from base64 import b64encode
-from collections.abc import Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +23,7 @@ from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
 from pipeline.workers.connection import HttpConnection
 from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in
+from tests.waiting import until_async
 from tests.workers.drive import ACCOUNT, ACME, drive, job, limiter_of
 from tests.workers.servers import OK, Seen, Server, Wire, refused_port, reply, serving
 from tests.workers.tls_files import Authority
@@ -148,12 +148,6 @@ async def sending(
             yield send
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not is_so():
-            await asyncio.sleep(0.002)
-
-
 def carried(calls: list[Seen]) -> list[str]:
     return [seen.headers["authorization"].removeprefix("Bearer ") for seen in calls]
 
@@ -242,7 +236,7 @@ async def test_the_lifetime_counts_from_when_the_call_was_sent():
     vendor, clock = Vendor(100.0, hold_token=asyncio.Event()), Clock()
     async with sending(vendor, clock=clock) as send:
         waiting = asyncio.create_task(send(ROW))
-        await until(lambda: len(vendor.token_calls) == 1)
+        await until_async(lambda: len(vendor.token_calls) == 1)
         clock.now_s += 50.0  # the token server takes its time
         vendor.hold_token.set()
         await waiting
@@ -274,7 +268,7 @@ async def test_a_token_that_ended_is_replaced_once_however_many_were_under_way()
         await send(ROW)
         vendor.hold = asyncio.Event()
         under_way = [asyncio.create_task(send(ROW)) for _ in range(16)]
-        await until(lambda: len(vendor.api_calls) == 17)
+        await until_async(lambda: len(vendor.api_calls) == 17)
         vendor.revoke()
         vendor.hold.set()
         lost = await asyncio.gather(*under_way)
@@ -293,7 +287,7 @@ async def test_a_401_for_an_older_token_leaves_the_newer_one_alone():
         await send(ROW)
         vendor.hold = held = asyncio.Event()
         slow = asyncio.create_task(send(ROW))
-        await until(lambda: len(vendor.api_calls) == 2)
+        await until_async(lambda: len(vendor.api_calls) == 2)
         vendor.hold = None
         clock.now_s += 95.0
         assert (await send(ROW)).status == 200  # with the second token, which ends the first
@@ -438,7 +432,7 @@ async def test_a_waiter_that_is_cancelled_takes_nothing_from_the_others():
     vendor = Vendor(hold_token=asyncio.Event())
     async with sending(vendor) as send:
         asking, waiting, other = (asyncio.create_task(send(ROW)) for _ in range(3))
-        await until(lambda: len(vendor.token_calls) == 1)
+        await until_async(lambda: len(vendor.token_calls) == 1)
         waiting.cancel()
         await asyncio.sleep(0.01)
         vendor.hold_token.set()
@@ -451,9 +445,9 @@ async def test_if_the_request_that_fetches_is_cancelled_the_next_one_fetches():
     vendor = Vendor(hold_token=asyncio.Event())
     async with sending(vendor) as send:
         asking, waiting = (asyncio.create_task(send(ROW)) for _ in range(2))
-        await until(lambda: len(vendor.token_calls) == 1)
+        await until_async(lambda: len(vendor.token_calls) == 1)
         asking.cancel()
-        await until(lambda: len(vendor.token_calls) == 2)
+        await until_async(lambda: len(vendor.token_calls) == 2)
         vendor.hold_token.set()
         assert (await waiting).status == 200
         with pytest.raises(asyncio.CancelledError):

@@ -19,6 +19,7 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.workers import transport
 from pipeline.workers.transport import Transport
+from tests.waiting import until_async
 from tests.workers.drive import limiter_of
 from tests.workers.servers import (
     NO_CONTENT,
@@ -57,13 +58,6 @@ async def talking(talk, *, tls=None, in_flight=4, tls_versions="1.2", **more):
         ) as sender,
     ):
         yield server, sender
-
-
-async def until(is_so) -> None:
-    """Wait for what the other end does in its own time."""
-    async with asyncio.timeout(5):
-        while not is_so():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -330,7 +324,7 @@ async def test_an_endless_body_is_cut_and_its_connection_closed():
     async with talking(talk) as (server, sender):
         answer = await sender.send(a_request())
         assert (answer.status, len(answer.body), answer.is_cut) == (200, 1024 * 1024, True)
-        await until(lambda: server.closed == 1)
+        await until_async(lambda: server.closed == 1)
 
 
 async def test_a_body_without_length_ends_with_its_connection():
@@ -457,7 +451,7 @@ async def test_a_reply_too_many_makes_all_doubtful_that_its_connection_brought()
         assert server.connections == 1
         assert not any(each.standing.is_doubtful for each in came)
         speaks.set()
-        await until(lambda: all(each.standing.is_doubtful for each in came))
+        await until_async(lambda: all(each.standing.is_doubtful for each in came))
 
 
 async def test_a_success_before_the_body_was_taken_is_no_answer():
@@ -990,7 +984,7 @@ async def test_a_connection_that_the_server_closed_while_idle_is_not_used():
     async with talking(talk) as (server, sender):
         for number in (1, 2, 3):
             assert (await sender.send(a_request())).status == 200
-            await until(lambda number=number: server.closed == number)
+            await until_async(lambda number=number: server.closed == number)
             await asyncio.sleep(0.02)  # it is there; the loop has yet to read it
         assert server.connections == 3
 
@@ -1002,12 +996,12 @@ async def test_a_connection_that_the_server_closed_while_idle_is_not_used():
 async def test_a_cancelled_send_closes_its_connection(talk):
     async with talking(talk) as (server, sender):
         task = asyncio.create_task(sender.send(a_request()))
-        await until(lambda: len(server.seen) == 1)
+        await until_async(lambda: len(server.seen) == 1)
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: server.closed == 1)
+        await until_async(lambda: server.closed == 1)
         assert len(server.seen) == 1
 
 
@@ -1044,7 +1038,7 @@ async def test_leaving_ends_what_is_under_way_as_in_doubt():
         sender = Transport(a_link(server), authorization=None, in_flight=1)
         async with sender:
             task = asyncio.create_task(sender.send(a_request()))
-            await until(lambda: len(server.seen) == 1)
+            await until_async(lambda: len(server.seen) == 1)
         lost = await task
     assert (lost.reason, lost.may_have_arrived) == ("disconnected", True)
 
@@ -1131,7 +1125,7 @@ async def test_a_request_keeps_what_was_signed_when_it_was_called():
         task = asyncio.create_task(calls)
         await asyncio.sleep(0)  # called, and not yet connected
         sender.set_authorization("Bearer second-token")
-        await until(lambda: len(server.seen) == 1)
+        await until_async(lambda: len(server.seen) == 1)
         may_answer.set()
         answer = await task
     assert server.seen[0].headers["authorization"] == "Bearer first-token"

@@ -10,13 +10,7 @@ from pipeline.store.postgres.connections import Outage
 from pipeline.store.postgres.store import PgStore
 from pipeline.store.seam import run_lease
 from tests.postgres import postgres_server
-
-
-def until(lost: list[str]) -> None:
-    end_s = time.monotonic() + 30
-    while not lost:
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
+from tests.waiting import until
 
 
 def test_it_is_kept_beyond_its_time(database):
@@ -45,7 +39,7 @@ def test_its_loss_is_reported_once(postgres, database):
             name = database.partition("///")[2].partition("?")[0]
             postgres.execute("update pipeline.leases set until = null", name)
             assert other.take()
-            until(lost)
+            until(lambda: lost)
         assert lost == ["another process has taken it over"]
 
 
@@ -59,7 +53,7 @@ def test_a_database_that_stays_away_is_a_loss():
         assert lease.take()
         with renewed(lease, lost.append):
             server.stop(signal.SIGKILL)
-            until(lost)
+            until(lambda: lost)
         assert "cannot be used" in lost[0]
         server.start()
 

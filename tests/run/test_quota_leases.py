@@ -1,4 +1,4 @@
-"""What runs share while the registry of runs cannot be used: they end at once and say why."""
+"""Quotas of one command while the registry of runs cannot be used: it ends and says why."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from pipeline.pacing.quota_lease import QuotaLease
 from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.plan.readers import open_states
-from pipeline.run import RunEnvironment, Session
+from pipeline.run import RunEnvironment
 from pipeline.run.pauses import lift_pause
+from pipeline.run.quota_leases import QuotaLeases
 from pipeline.store import LedgerError
 from pipeline.store.kept_store import KeptStore
 from pipeline.store.on_files import FileStore
@@ -71,11 +72,11 @@ async def test_reading_ends_as_well(tmp_path: Path) -> None:
                 await anyio.sleep_forever()
 
 
-async def kept(session: Session, config: Config, act: Callable[[], Awaitable[None]]) -> str:
+async def kept(leases: QuotaLeases, config: Config, act: Callable[[], Awaitable[None]]) -> str:
     """Share quotas while `act` runs, which goes on for ever: the words that end it."""
     with anyio.fail_after(20):
         try:
-            async with session.kept(config):
+            async with leases.kept(config):
                 await act()
                 await anyio.sleep_forever()
         except RunAborted as error:
@@ -86,9 +87,9 @@ async def kept(session: Session, config: Config, act: Callable[[], Awaitable[Non
 async def test_damage_during_a_run_stops_it_within_seconds(tmp_path: Path) -> None:
     config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"')
     config.ledger_folder.mkdir()
-    session = Session()
-    limiter = session.limiter(config.account("shop", ENVIRON), config)
-    (lease,) = session.leases.values()
+    leases = QuotaLeases()
+    limiter = leases.limiter(config.account("shop", ENVIRON), config)
+    (lease,) = leases.by_part.values()
 
     async def record_a_pause_and_damage_it() -> None:
         while not limiter.is_open:
@@ -98,7 +99,7 @@ async def test_damage_during_a_run_stops_it_within_seconds(tmp_path: Path) -> No
             await anyio.sleep(0.01)
         assert execute(config, "UPDATE pauses SET until_s = until_s + 1")
 
-    said = await kept(session, config, record_a_pause_and_damage_it)
+    said = await kept(leases, config, record_a_pause_and_damage_it)
     assert re.search("a pause is not what was written.*set `ledger`", said)
     assert not lease.is_held
 
@@ -106,13 +107,13 @@ async def test_damage_during_a_run_stops_it_within_seconds(tmp_path: Path) -> No
 async def test_a_registry_that_cannot_be_opened_ends_the_wait_for_a_quota(tmp_path: Path) -> None:
     config = configure(tmp_path, "http://127.0.0.1:1")
     config.ledger.mkdir(parents=True)
-    session = Session()
-    limiter = session.limiter(config.account("shop", ENVIRON), config)
+    leases = QuotaLeases()
+    limiter = leases.limiter(config.account("shop", ENVIRON), config)
 
     async def wait_for_a_permit() -> None:
         await limiter.permit()
 
-    assert "cannot be used" in await kept(session, config, wait_for_a_permit)
+    assert "cannot be used" in await kept(leases, config, wait_for_a_permit)
 
 
 async def test_send_times_that_cannot_be_recorded_are_told_and_recorded_later(
@@ -120,12 +121,12 @@ async def test_send_times_that_cannot_be_recorded_are_told_and_recorded_later(
 ) -> None:
     config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"')
     config.ledger_folder.mkdir()
-    session, announced = Session(), list[str]()
-    limiter = session.limiter(config.account("shop", ENVIRON), config)
-    (lease,) = session.leases.values()
+    leases, announced = QuotaLeases(), list[str]()
+    limiter = leases.limiter(config.account("shop", ENVIRON), config)
+    (lease,) = leases.by_part.values()
     away = config.ledger.with_suffix(".away")
     with anyio.fail_after(20):
-        async with session.kept(config, announced.append):
+        async with leases.kept(config, announced.append):
             while not limiter.is_open:
                 await anyio.sleep(0.01)
             config.ledger.rename(away)
@@ -144,11 +145,11 @@ async def test_send_times_that_cannot_be_recorded_are_told_and_recorded_later(
 async def test_send_times_that_stay_unrecorded_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.run.session.BEHIND_S", 1.0)
+    monkeypatch.setattr("pipeline.run.quota_leases.BEHIND_S", 1.0)
     config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"')
     config.ledger_folder.mkdir()
-    session = Session()
-    limiter = session.limiter(config.account("shop", ENVIRON), config)
+    leases = QuotaLeases()
+    limiter = leases.limiter(config.account("shop", ENVIRON), config)
 
     async def lose_the_registry() -> None:
         while not limiter.is_open:
@@ -156,7 +157,7 @@ async def test_send_times_that_stay_unrecorded_end_the_run(
         config.ledger.rename(config.ledger.with_suffix(".away"))
         config.ledger.mkdir()
 
-    assert "cannot be used" in await kept(session, config, lose_the_registry)
+    assert "cannot be used" in await kept(leases, config, lose_the_registry)
 
 
 @pytest.mark.quiet("a pause must be known to another process within 0.1 s")
@@ -165,7 +166,7 @@ async def test_a_pause_reaches_whoever_sends_at_other_parts_of_the_quota(tmp_pat
     config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"', more="shares = 2")
     config.ledger_folder.mkdir()
     account = config.account("shop", ENVIRON)
-    one, other = Session(), Session()
+    one, other = QuotaLeases(), QuotaLeases()
     limiters = one.limiter(account, config, 0), other.limiter(account, config, 1)
     async with one.kept(config), other.kept(config):
         with anyio.fail_after(20):
@@ -246,11 +247,11 @@ async def opened(limiter: RateLimiter) -> None:
 
 async def test_a_lease_that_ends_by_itself_is_renewed_while_it_is_used(tmp_path: Path) -> None:
     config, store = with_leases_that_end(tmp_path, "20/s")
-    session = Session()
-    limiter = session.limiter(config.account("shop", ENVIRON), config)
+    leases = QuotaLeases()
+    limiter = leases.limiter(config.account("shop", ENVIRON), config)
     (lease,) = store.leases
     with anyio.fail_after(20):
-        async with session.kept(config):
+        async with leases.kept(config):
             await opened(limiter)
             await anyio.sleep(2 * EndingLease.ttl_s)
             assert lease.renewals >= 2
@@ -266,12 +267,12 @@ async def test_a_lease_that_ends_by_itself_is_renewed_while_it_is_used(tmp_path:
 async def test_a_lease_that_another_process_took_is_acquired_again(tmp_path: Path) -> None:
     """And what was sent meanwhile counts."""
     config, store = with_leases_that_end(tmp_path, "20/min burst")
-    session = Session()
-    limiter = session.limiter(config.account("shop", ENVIRON), config)
-    (quota,), (lease,) = session.leases.values(), store.leases
+    leases = QuotaLeases()
+    limiter = leases.limiter(config.account("shop", ENVIRON), config)
+    (quota,), (lease,) = leases.by_part.values(), store.leases
     other = QuotaLease(quota.part, limiter_of(Quota(20, 60.0, is_burst=True)), store)
     with anyio.fail_after(20):
-        async with session.kept(config):
+        async with leases.kept(config):
             await opened(limiter)
             lease.release()  # as one that ended
             assert other.acquire()
