@@ -127,8 +127,9 @@ torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; 
 	@$(BIN)/python -m tests.torture.kill_loop --kills $(or $(KILLS),1000)
 	@$(BIN)/python -m tests.torture.power_loss
 
-torture-postgres: .venv/dev ## kill runs on a store in PostgreSQL, and its server (KILLS=1000)
+torture-postgres: .venv/dev ## kill runs, workers and the server of a store in PostgreSQL, and cut its power (KILLS=1000)
 	@$(BIN)/python -m tests.torture.kill_loop --postgres --kills $(or $(KILLS),1000)
+	@$(BIN)/python -m tests.torture.kill_loop --postgres --by-workers --power-loss --kills $(or $(KILLS),1000)
 
 worker-faults: .venv/dev ## kill, stop and cut off workers and their database, as a table (ARGS="--times 10 partition")
 	@$(BIN)/python -m tests.torture.worker_faults $(ARGS)

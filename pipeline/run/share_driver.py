@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from pipeline.jobs.shares import shares_for
 from pipeline.model import AccountProgress, RunAborted
+from pipeline.model.errors import first_of
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.live_overrides import LiveOverrides
@@ -84,7 +85,8 @@ def _shares(prepared: Prepared) -> list[Share]:
 async def drive(prepared: Prepared, environment: RunEnvironment, outcome: RunOutcome) -> None:
     """Start workers, and wait until no share of the run is left or it is stopped.
 
-    Their results are on record then; `outcome` gets what else happened.
+    Their results are on record then; `outcome` gets what else happened. Raises RunAborted if the
+    store cannot be used; the workers end by themselves, or go on, as they find it.
     """
     if environment.workers is None:
         return
@@ -96,9 +98,17 @@ async def drive(prepared: Prepared, environment: RunEnvironment, outcome: RunOut
     outcome.pool = driver
     if outcome.signal is not None:  # it came before there was anything to stop
         driver.stop(outcome.interruption)
+    failure: Exception | None = None
     with environment.watch(driver.progress):
-        async with overrides.applied(driver):
-            await driver.run()
+        try:
+            async with overrides.applied(driver):
+                await driver.run()
+        except* RunAborted as group:
+            failure = first_of(group)
+    if failure is not None:
+        raise RunAborted(
+            f"the run ended early: {failure}. `pipeline resume {prepared.run}` continues it"
+        ) from failure
     driver.note_stops()
 
 

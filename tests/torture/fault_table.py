@@ -122,10 +122,12 @@ def tabulate(
     attempt: Attempt,
     *,
     left_out: Collection[str] = (),
+    by_name: Collection[str] = (),
 ) -> None:
     """Do what the arguments of the command say, print the table, and exit.
 
     left_out  faults that cannot be tried here
+    by_name   faults that are tried only if they are named
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("faults", nargs="*", metavar="fault", help=f"{', '.join(faults)}")
@@ -133,7 +135,7 @@ def tabulate(
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=15.0, help="of sending, without a fault")
     arguments = parser.parse_args()
-    names = arguments.faults or list(faults)
+    names = arguments.faults or [each for each in faults if each not in by_name]
     if unknown := set(names) - set(faults):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     top = Path(tempfile.mkdtemp(prefix="worker-faults-"))
