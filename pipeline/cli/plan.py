@@ -19,10 +19,10 @@ from pipeline.cli.setup import (
     AllowOption,
     InputPath,
     embedded_simulator,
+    named,
     read_config,
     uninterrupted,
 )
-from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
@@ -31,10 +31,9 @@ from pipeline.model.plan import PlanKind
 from pipeline.plan import MadePlan, make_plan, undo_plan, verify_run
 from pipeline.run import RunEnvironment, Session, prepare
 from pipeline.run.event_loop import run_async
-from pipeline.runs import STATES, RunOptions, open_store
+from pipeline.runs import RunOptions
 
 FAILED, STOPPED = 1, 3
-LATEST = "latest"
 
 T = TypeVar("T")
 OUT = click.Path(path_type=Path, dir_okay=False)
@@ -111,16 +110,6 @@ def _code_of(made: MadePlan) -> int:
     if made.stopped:
         return STOPPED
     return FAILED if made.planned.kinds.get(PlanKind.UNREAD) else 0
-
-
-def named(run: str, config: Config) -> str:
-    """The name of a run; `latest` is the newest. Raises UsageError if there is none."""
-    if run != LATEST:
-        return run
-    found = open_store(config).runs.all(states=STATES, most=1)
-    if not found:
-        raise UsageError("there is no run yet")
-    return found[0].name
 
 
 @click.command(short_help="Compare what a run applied with the current state.")

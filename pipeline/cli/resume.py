@@ -11,7 +11,7 @@ import click
 
 from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.sending import CommandSession
-from pipeline.cli.setup import WORKERS, read_config
+from pipeline.cli.setup import WORKERS, named, read_config
 from pipeline.cli.workers_on import ON, opened_by
 from pipeline.config import Config
 from pipeline.model import UsageError
@@ -46,13 +46,14 @@ def resume(
 ) -> None:
     """Continue RUN: send the remaining rows, resolve rows in doubt, report every row.
 
-    Without RUN, the last unfinished run is continued. The original file is no longer needed. A row
-    with a recorded answer is never sent again.
+    RUN is the name of a run, or `latest`. Without it, the last unfinished run is continued. The
+    original file is no longer needed. A row with a recorded answer is never sent again.
 
     With --failed, rows of RUN that did not succeed become a new run with its own report. Invalid
     rows are left out: fix them in the error file. Rows replaced by newer ones are not sent.
     """
     config = read_config(config_file)
+    run = run and named(run, config)
     window = schedule_window(config, until=until)
     session = CommandSession(
         quiet=quiet,
@@ -76,7 +77,9 @@ def _send_failed(
     run: str | None, config: Config, session: CommandSession, *, is_agreed: bool
 ) -> int:
     if run is None:
-        raise UsageError("--failed needs the name of a run; `pipeline runs` lists all runs")
+        raise UsageError(
+            "--failed needs the name of a run, or latest; `pipeline runs` lists all runs"
+        )
     prepared = prepare_failed(run, config)
     if prepared is None:
         session.say(f"Run {run} has no failed row to send again: nothing to do.")

@@ -14,7 +14,7 @@ from pipeline.cli.runs_entity import show_entity
 from pipeline.cli.runs_output import RunsOutput
 from pipeline.cli.runs_prune import prune_runs
 from pipeline.cli.runs_shown import list_runs, show_exchange, show_run
-from pipeline.cli.setup import read_config
+from pipeline.cli.setup import named, read_config
 from pipeline.config import Config
 from pipeline.config.keys import MAX_DAYS
 from pipeline.model import UsageError
@@ -79,11 +79,12 @@ _NEED_RUN = {
 def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given: Any) -> None:
     """Show the results of RUN, and write its report if it is missing. Nothing is sent.
 
-    Without RUN, all recorded runs are listed, newest first.
+    RUN is the name of a run, or `latest`. Without it, all recorded runs are listed, newest first.
     """
     action = _action(run, given)
     config = read_config(config_file)
     output = RunsOutput(is_json=as_json)
+    run = run and named(run, config)
     if action == "entity":
         show_entity(config, given["entity"], output)
     elif action == "lift_pause":

@@ -21,12 +21,15 @@ from pipeline.model import UsageError
 from pipeline.model.file_names import is_hidden
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.run import SAMPLES, Prepared, discard
+from pipeline.runs import STATES, open_store
 from pipeline.runs.stop_if import StopIf, parse_stop_if
 from pipeline.vendors import load_vendors
 
 DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
 T = TypeVar("T")
+
+LATEST = "latest"
 
 WORKERS = click.IntRange(0, 64)
 """A number of workers that one command starts."""
@@ -140,6 +143,16 @@ def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
         portal.wrap_async_context_manager(serve(options)) as running,
     ):
         yield config.simulated(running.base_urls)
+
+
+def named(run: str, config: Config) -> str:
+    """The name of a run; `latest` is the newest. Raises UsageError if there is none."""
+    if run != LATEST:
+        return run
+    found = open_store(config).runs.all(states=STATES, most=1)
+    if not found:
+        raise UsageError("there is no run yet")
+    return found[0].name
 
 
 def expand(given: Iterable[str], config: Config) -> list[Path | ObjectPath]:

@@ -36,7 +36,7 @@ _UNFINISHED_STATES = tuple(state for state in get_args(State) if state in UNFINI
 def same_finished(path: Path | ObjectPath, config: Config, run_id: str) -> str | None:
     """The finished run with this id; None if it must be started or resumed.
 
-    Raises UsageError if the id belongs to a run of other content.
+    Raises UsageError if the id belongs to a run of other content, or of a process that works on it.
     """
     known = open_store(config).runs.by_run_id(run_id)
     if known is None:
@@ -46,7 +46,11 @@ def same_finished(path: Path | ObjectPath, config: Config, run_id: str) -> str |
             f"run id {run_id} belongs to run {known.name} of {known.source}, and {path} has other "
             "content. Give it an id of its own"
         )
-    return None if known.state in UNFINISHED else known.name
+    if known.state not in UNFINISHED:
+        return known.name
+    if is_alive(config, known):
+        raise UsageError(f"another process works on run {known.name}, which has the id {run_id}")
+    return None
 
 
 def same_unfinished(

@@ -76,6 +76,23 @@ def test_the_same_id_carries_a_killed_run_on(shop):
     assert len({entry["id"] for entry in vendor.get("log")}) == 100
 
 
+def test_the_same_id_waits_for_no_run_that_is_under_way_and_names_it(shop):
+    """As of a scheduler that starts a job again while its first process still sends."""
+    folder, vendor = shop
+    drop(folder, *map(coupon, range(1, 1001)))
+    arguments = ("run", "--yes", "inputs/xsolla.coupon", "--run-id", "nightly-7")
+    first = start(folder, *arguments)
+    while not vendor.stats()["requests"]:
+        assert first.poll() is None
+    again = typed(folder, *arguments)
+    assert again.code == 2
+    assert "another process works on run" in again.words
+    assert "which has the id nightly-7" in again.words
+    assert len(list((folder / ".pipeline/runs").iterdir())) == 1
+    first.send_signal(signal.SIGINT)
+    assert ended(first).code == 130
+
+
 def once_more(folder: Path, run_id: str):
     done = typed(
         *(folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", run_id, "--json", "--quiet")

@@ -197,6 +197,21 @@ def test_what_does_not_go_together_is_told(tmp_path, arguments, words):
 # One run
 
 
+def test_the_newest_run_can_be_called_latest(shop):
+    sent(shop, coupon(1))
+    newest = sent(shop, INVALID, coupon(2))
+    assert f"reports/{newest}" in "".join(typed(shop, "runs", "latest").out.split())
+    assert listed(shop, "latest")[0]["run"] == newest
+    ended = typed(shop, "resume", "--failed", "latest", "--yes")
+    assert (ended.code, newest in ended.words) == (0, True)
+    assert typed(shop, "resume", "latest").code == 2
+
+
+def test_where_nothing_ran_there_is_no_latest_run(tmp_path):
+    ended = typed(tmp_path, "runs", "latest")
+    assert (ended.code, "there is no run yet" in ended.words) == (2, True)
+
+
 def test_a_report_that_is_there_is_shown_and_left_as_it_is(shop):
     run = sent(shop, coupon(1), INVALID)
     mended = shop / "reports" / run / "errors.csv"
