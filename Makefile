@@ -19,7 +19,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long test-schedulers test-ray ray-faults browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres worker-faults flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-schedulers test-ray ray-faults browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-workers bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres worker-faults flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -81,8 +81,9 @@ check: .venv/dev ## lint, formatting, types and layer rules
 bench: .venv/dev ## compare speed, CPU time and memory with other tools (ARGS="--rows 100000 --rounds 5")
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
-bench-docs: .venv/dev ## write the figures of the last `make bench` into docs/benchmarks.md
+bench-docs: .venv/dev ## write the figures of the last `make bench` into docs/benchmarks.md and docs/scale.md
 	@$(BIN)/python -m tests.benchmarks.figures
+	@$(BIN)/python -m tests.benchmarks.limits
 
 # Apart from what the project needs, and of whatever version is current: they are only compared with.
 peers: .venv/run ## install reqstorm for `make bench`; curl, hey, vegeta and the like come from the system
@@ -100,6 +101,9 @@ bench-ledger: .venv/dev ## what a row costs in the ledger (a minute; ARGS="--siz
 
 bench-postgres: .venv/dev ## what a row costs in a ledger in PostgreSQL, beside SQLite (ARGS="--kept 1000000")
 	@$(BIN)/python -m tests.benchmarks.ledger_postgres $(ARGS)
+
+bench-workers: .venv/dev ## a large file by four workers on PostgreSQL: time, CPU, memory, space (ARGS="--rows 10000000 --keep")
+	@$(BIN)/python -m tests.benchmarks.workers $(ARGS)
 
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
 	@$(BIN)/python -m tests.benchmarks.many_runs $(ARGS)
@@ -123,8 +127,9 @@ torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; 
 	@$(BIN)/python -m tests.torture.kill_loop --kills $(or $(KILLS),1000)
 	@$(BIN)/python -m tests.torture.power_loss
 
-torture-postgres: .venv/dev ## kill runs on a store in PostgreSQL, and its server (KILLS=1000)
+torture-postgres: .venv/dev ## kill runs, workers and the server of a store in PostgreSQL, and cut its power (KILLS=1000)
 	@$(BIN)/python -m tests.torture.kill_loop --postgres --kills $(or $(KILLS),1000)
+	@$(BIN)/python -m tests.torture.kill_loop --postgres --by-workers --power-loss --kills $(or $(KILLS),1000)
 
 worker-faults: .venv/dev ## kill, stop and cut off workers and their database, as a table (ARGS="--times 10 partition")
 	@$(BIN)/python -m tests.torture.worker_faults $(ARGS)
@@ -214,6 +219,8 @@ fmt: .venv/dev ## format the code and mend what the linter can mend
 	@echo "Setting up $(SCHEDULERS) in .venv/schedulers ..."
 	@$(BIN)/python -m venv .venv/schedulers
 	@.venv/schedulers/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(SCHEDULERS)
+	@touch $@
+
 .venv/ray/ready: pyproject.toml requirements/run.txt .venv/run
 	@echo "Setting up Ray in .venv/ray ..."
 	@rm -rf .venv/ray

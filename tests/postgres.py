@@ -29,6 +29,20 @@ START_S = 60.0  # on a busy machine
 USER = "pipeline"
 
 
+LOSES_POWER = {
+    "synchronous_commit": "off",  # as its administrator chose
+    "wal_sync_method": "open_datasync",
+    "wal_writer_delay": "10s",
+    "wal_writer_flush_after": "1GB",
+    "wal_buffers": "64MB",
+    "bgwriter_lru_maxpages": "0",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "4GB",
+}
+"""Settings with which SIGKILL of all processes is a loss of power: what the server has written of
+its log is on disk, what it had yet to write is lost, and it writes only what a commit waits for."""
+
+
 class PostgresServer:
     """A server with a new, empty cluster, on a unix socket and, with `host`, on a port.
 
@@ -128,6 +142,12 @@ class PostgresServer:
             self._process.send_signal(how)
         self._process.wait()
         self._process = None
+
+    @property
+    def pid(self) -> int:
+        """Its first process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
 
     def suspend(self) -> None:
         """Stop it in its tracks, with all its processes, as a frozen machine."""

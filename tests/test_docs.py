@@ -38,7 +38,8 @@ import click
 import pytest
 
 from pipeline.config import load_config
-from pipeline.model import ConfigError
+from pipeline.model import ConfigError, Status
+from pipeline.model.formatting import MEANING
 from pipeline.vendors import load_vendors
 from tests import reference
 from tools import licences
@@ -344,6 +345,13 @@ def test_the_figures_in_the_readme_are_those_of_the_benchmarks() -> None:
     figures = re.findall(r"[0-9][0-9,.]*[0-9]", shown[1])
     assert len(figures) > 5
     assert [figure for figure in figures if figure not in measured[1]] == []
+
+
+def test_the_readme_explains_a_status_as_the_program_does() -> None:
+    line = re.compile(r"^  ([a-z_]+) +\d+  (?:success|errors)\.csv +(.*)$", re.MULTILINE)
+    shown = line.findall((ROOT / "README.md").read_text())
+    assert len(shown) > 3
+    assert shown == [(name, MEANING[Status(name)]) for name, _ in shown]
 
 
 def test_every_operation_stands_in_the_documentation() -> None:

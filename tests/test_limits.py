@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 
 from tests.benchmarks.fleet import COMMIT_EVERY_S, MAX_AHEAD, Fleet, Outcome, Workload, simulate
-from tests.benchmarks.limits import FIGURES, PAGE, costs_of, page
+from tests.benchmarks.limits import FIGURES, PAGE, beside, figures_of, page, read, text_of
 
 COSTS = {
     "take_us": 3.0,
@@ -106,10 +105,43 @@ def test_no_share_of_no_row_is_lost():
 
 
 def test_the_page_shows_what_is_simulated():
-    assert PAGE.read_text() == page(json.loads(FIGURES.read_text())), "make limits"
+    assert PAGE.read_text() == page(*read()), "make limits"
 
 
-def test_every_figure_has_an_origin():
-    figures = json.loads(FIGURES.read_text())
-    assert all({"value", "says", "origin"} == set(each) for each in figures.values())
-    assert all(value > 0 for value in costs_of(figures).values())
+def test_what_is_kept_is_written_as_it_stands():
+    kept, _ = read()
+    assert FIGURES.read_text() == text_of(kept)
+
+
+def test_every_figure_has_a_value_and_an_origin():
+    figures = figures_of(*read()).values()
+    assert all(each.value > 0 and each.says and each.origin for each in figures)
+
+
+def test_a_new_benchmark_changes_the_figures_that_it_measures():
+    kept, made = read()
+    entry = {"name": "pipeline, sending", "scheme": "https", "runs": [{"cpu_us": 1234.0}]}
+    others = [each for each in made["entries"] if each["name"] != entry["name"]]
+    plain = [each for each in made["entries"] if each["name"] == entry["name"]]
+    http = [each for each in plain if each["scheme"] == "http"]
+    changed = {**made, "made": "2031-05-01T00:00", "entries": [*others, *http, entry]}
+    figure = figures_of(kept, changed)["send_us"]
+    assert figure.value == pytest.approx(1230)
+    assert "2031-05-01" in figure.origin
+
+
+def test_what_was_measured_stands_beside_its_simulation():
+    costs = {name: each.value for name, each in figures_of(*read()).items()}
+    measured = dict.fromkeys(
+        (
+            *("prepare_s", "send_s", "report_s", "prepare_us", "send_us", "report_us"),
+            *("database_us", "server_us", "record_bytes", "database_folder_gb", "run_bytes"),
+            *("worker_mb", "first_mb", "database_mb", "server_cores"),
+        ),
+        50.0,
+    )
+    measured |= {"rows": 10_000, "workers": 4, "cores": 2, "made": "2026-05-01", "server": "nginx"}
+    text = beside(measured, costs)
+    assert "50 s, 200 rows/s" in text
+    assert f"| {costs['record_bytes']:.0f} B | 50 B |" in text
+    assert beside(None, costs) == ""

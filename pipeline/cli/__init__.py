@@ -55,6 +55,8 @@ class _Commands(LazyGroup):
             click.echo(
                 f"{former} was renamed to {_FORMER_FLAGS[former]}; update your command", err=True
             )
+        for arg in args:
+            _check_utf8(arg)
         return super().parse_args(ctx, [_FORMER_FLAGS.get(arg, arg) for arg in args])
 
     def invoke(self, ctx: click.Context) -> object:
@@ -86,6 +88,17 @@ def _failed(error: Exception) -> _Failed:
     from pipeline.model import RunAborted  # noqa: PLC0415
 
     return _Aborted(error) if isinstance(error, RunAborted) else _Failed(error)
+
+
+def _check_utf8(arg: str) -> None:
+    """Raise UsageError for an argument that no record, report or request can hold."""
+    if arg.isascii():
+        return
+    from pipeline.model.formatting import escaped, is_utf8  # noqa: PLC0415
+
+    if not is_utf8(arg):
+        cure = "Write it in UTF-8; if it is the name of a file, rename it"
+        raise click.UsageError(f"'{escaped(arg)}' is not UTF-8. {cure}")
 
 
 def _on_one_line(text: str) -> str:

@@ -26,6 +26,7 @@ from pipeline.config.shares import check_shares
 from pipeline.config.simulated import at_simulator, sample
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
+from pipeline.model.formatting import escaped, is_utf8
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.store.kept_store import DatabaseSettings, KeptStore
 from pipeline.vendors.kit.contract import Account, Vendor
@@ -283,6 +284,14 @@ def _tables(table: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
 def _check_folders(config: Config, findings: Findings) -> None:
     ledger, reports, inputs = config.ledger_folder, config.reports, config.inputs
     kept = "ledger" if config.database is None else "scratch"
+    for key, path in ((kept, ledger), ("reports", reports), ("inputs", inputs)):
+        if not is_utf8(str(path)):
+            findings.add(
+                (key,),
+                f"its path is not UTF-8: {escaped(str(path))}",
+                todo="Rename the folder, or name another one",
+            )
+            break  # the others are most often in the same folder
     for key, path, above, why in (
         (kept, ledger, reports, "below reports, which people empty"),
         (kept, ledger, inputs, "below inputs, where files are taken from"),

@@ -5,7 +5,8 @@ It finds every fault of a file or row that can be found without a request.
 Not here: which columns a vendor has (`vendors`) and how jobs are kept on disk (`jobs`).
 """
 
-from pipeline.loader.bind import Bound, bind
+from pipeline.loader.bind import bind
+from pipeline.loader.bound import Bound
 from pipeline.loader.ingest import ingest
 from pipeline.loader.issue_counts import FaultKind
 from pipeline.loader.selection import RowSelection, parse_rows

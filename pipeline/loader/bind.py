@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,18 +14,16 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from pipeline.jobs.jobs_file import (
-    JobsFile,
     JobsWriter,
     encodes_with,
     is_read_first,
     jobs_frame,
     jobs_path,
 )
-from pipeline.loader.cells import BLANKS_AROUND
+from pipeline.loader.bound import Bound, ClearedField
+from pipeline.loader.file_routing import Routes, check_arguments, routing_of
 from pipeline.loader.header import (
     Routing,
-    find_operation,
-    find_routing,
     plan_header,
 )
 from pipeline.loader.issue_counts import FaultKind, IssueCounts, WarningKind
@@ -33,9 +31,8 @@ from pipeline.loader.make_job import JobMaker
 from pipeline.loader.origin_columns import NEW, ROW, RUN, OriginReader, RowOrigin
 from pipeline.loader.panics import panics_as_input_errors
 from pipeline.loader.plain_rows import PlainBinder
-from pipeline.loader.route import SAY_OPERATION, Route, Router, RoutingCells
+from pipeline.loader.route import Route, Router, RoutingCells
 from pipeline.loader.rows import RowReader, fault_text, hint_text
-from pipeline.loader.suggestions import nearest
 from pipeline.model import (
     LINE_COLUMN,
     ROW_COLUMN,
@@ -47,60 +44,15 @@ from pipeline.model import (
     RowResult,
     Snapshot,
     Status,
-    UsageError,
 )
-from pipeline.model.errors import shorten
 from pipeline.store.frame_values import cells_of
 from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Account, Operation
 
 _ROWS_AT_ONCE = 8_192  # more are hardly faster, and take 30 MB more
 _CAREFUL_ROWS = 4_096  # Python values take far more memory than the frame
-_ROUTES_KEPT = 4_096
-_NAME_CHARS = 1_000  # longer than any name; a cut name is unknown anyway
 
 Emit = Callable[[Sequence[RowResult]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ClearedField:
-    """A field that the vendor clears because jobs leave it out.
-
-    jobs  number of jobs that leave it out
-    """
-
-    operation: str
-    field: str
-    jobs: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """The result of binding a file.
-
-    jobs                 jobs files by account; only accounts that have any
-    rows                 rows of the snapshot: jobs and invalid rows
-    faults               faults of the invalid rows, most frequent kind first
-    cleared              most frequent first
-    irreversible         number of jobs that cannot be undone, by operation that has any
-    keeps                operations whose jobs keep the values of fields that they leave out
-    has_previous_states  True if the jobs come from a plan
-    """
-
-    jobs: Mapping[str, JobsFile]
-    rows: int
-    invalid: int
-    faults: tuple[FaultKind, ...] = ()
-    warnings: tuple[WarningKind, ...] = ()
-    cleared: tuple[ClearedField, ...] = ()
-    irreversible: Mapping[str, int] = field(default_factory=dict)
-    keeps: tuple[str, ...] = ()
-    has_previous_states: bool = False
-
-    @property
-    def repeated(self) -> int:
-        """Jobs whose entity has more than one job in the file."""
-        return sum(jobs.repeated for jobs in self.jobs.values())
 
 
 def bind(
@@ -136,8 +88,8 @@ def bind(
     """
     file = str(snapshot.source)
     with panics_as_input_errors(file):
-        _check_arguments(file, operation, folder_operation, operations, account=(account, accounts))
-        found, routing = _routing(snapshot, operation or folder_operation, operations, inputs)
+        check_arguments(file, operation, folder_operation, operations, account=(account, accounts))
+        found, routing = routing_of(snapshot, operation or folder_operation, operations, inputs)
         if not found:
             return Bound(jobs={}, rows=0, invalid=0)
         readers = _row_readers(snapshot, routing, operations, found, inputs=(inputs, timezone))
@@ -157,49 +109,12 @@ def bind(
             folder=folder,
             readers=readers,
             accounts=accounts,
-            routes=_Routes(router, routing),
+            routes=Routes(router, routing),
             origins=None if force_order else _origin_reader(snapshot, known_runs),
             allow_irreversible=allow_irreversible,
             emit=emit,
             by_columns=by_columns,
         )
-
-
-class _Routes:
-    """The route of every row of a frame."""
-
-    def __init__(self, router: Router, routing: Routing) -> None:
-        self._router = router
-        self._headers = (
-            routing.operation,
-            routing.account,
-            routing.own_operation,
-            routing.own_account,
-        )
-        self._kept: dict[tuple[str | None, ...], Route] = {}
-
-    def groups(self, frame: pl.DataFrame) -> dict[Route, list[int] | None]:
-        """The row indexes of each route; None stands for all rows of the frame."""
-        if not any(self._headers):
-            return {self._route((None,) * 4): None}
-        columns = [
-            frame[header].cast(pl.String).str.slice(0, _NAME_CHARS).to_list()
-            if header
-            else [None] * frame.height
-            for header in self._headers
-        ]
-        groups: dict[Route, list[int] | None] = {}
-        for index, cells in enumerate(zip(*columns, strict=True)):
-            rows = groups.setdefault(self._kept.get(cells) or self._route(cells), [])
-            if rows is not None:
-                rows.append(index)
-        return groups
-
-    def _route(self, cells: tuple[str | None, ...]) -> Route:
-        if len(self._kept) >= _ROUTES_KEPT:
-            self._kept.clear()
-        route = self._kept[cells] = self._router.route(RoutingCells(*cells))
-        return route
 
 
 class _Position(NamedTuple):
@@ -229,7 +144,7 @@ class _Binder:
         folder: Path,
         readers: Mapping[str, RowReader],
         accounts: Mapping[str, Account],
-        routes: _Routes,
+        routes: Routes,
         origins: OriginReader | None,
         allow_irreversible: bool,
         emit: Emit,
@@ -454,106 +369,6 @@ def _row_readers(
         name: RowReader(plan, timezone=_zone(name, settings, timezone), offsets=snapshot.offsets)
         for name, plan in plans.items()
     }
-
-
-def _check_routing(routing: Routing, snapshot: Snapshot) -> None:
-    schema = pl.read_parquet_schema(snapshot.path)
-    odd = [name for name in routing.headers if _names_nothing(schema[name])]
-    if odd:
-        what = "a column that names an operation or account does not hold text"
-        raise InputError(
-            Fault(what=what, file=str(snapshot.source), column=name) for name in sorted(odd)
-        )
-
-
-def _names_nothing(dtype: pl.DataType) -> bool:
-    return dtype.is_nested() or dtype.is_temporal()
-
-
-def _routing(
-    snapshot: Snapshot,
-    named: str | None,
-    known: Mapping[str, Operation[Any, Any]],
-    inputs: Mapping[str, InputSettings],
-) -> tuple[list[str], Routing]:
-    """The operations of the rows, and the routing columns according to their settings.
-
-    named  the operation of the whole file; None takes it from the rows
-    """
-    file = str(snapshot.source)
-    if named:
-        found = [named]
-    else:
-        columns = find_operation(snapshot.columns, inputs.values(), file)
-        _check_routing(columns, snapshot)
-        found = _operations_in(snapshot, columns, known)
-    settings = [inputs[name] for name in found if name in inputs]
-    routing = find_routing(snapshot.columns, settings, file)
-    if not named:  # found with the settings of any operation
-        routing = replace(routing, operation=columns.operation)
-    _check_routing(routing, snapshot)
-    return found, routing
-
-
-def _operations_in(
-    snapshot: Snapshot, routing: Routing, known: Mapping[str, Operation[Any, Any]]
-) -> list[str]:
-    """The known operations that rows of the file name, in the order of `known`."""
-    file, expected = str(snapshot.source), f"one of {', '.join(known)}"
-    columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
-    if not columns:
-        what = "no operation is given for its rows"
-        raise InputError([Fault(file=file, what=what, expected=expected, todo=SAY_OPERATION)])
-    found: set[str] = set()
-    example = None
-    for frame in read_frames(snapshot.path, columns=columns):
-        different = frame.select(pl.col(columns).cast(pl.String)).unique(maintain_order=True)
-        names = list(filter(None, map(_first_word, different.rows())))
-        found |= known.keys() & names
-        example = example or next(iter(names), None)
-    if not found and snapshot.selected:
-        what = "no row names a known operation"
-        value = shorten(example) if example else None
-        fault = Fault(file=file, what=what, column=columns[0], value=value, expected=expected)
-        raise InputError([fault])
-    return [name for name in known if name in found]
-
-
-def _first_word(cells: Iterable[str | None]) -> str:
-    """The text of the first cell that is not empty; empty if all are."""
-    return next(filter(None, ((cell or "").strip(BLANKS_AROUND) for cell in cells)), "")
-
-
-def _check_arguments(
-    file: str,
-    operation: str | None,
-    folder_operation: str | None,
-    known: Mapping[str, Any],
-    *,
-    account: tuple[str | None, Mapping[str, Any]],
-) -> None:
-    """Raise UsageError for an unknown operation or account, or for two operations.
-
-    account  the given account, and the known ones
-    """
-    _check_known("account", *account)
-    _check_known("operation", operation, known)
-    _check_known("operation", folder_operation, known)
-    if operation and folder_operation and operation != folder_operation:
-        raise UsageError(
-            f"{file} is in the folder of {folder_operation}, but --operation is {operation}: "
-            "move the file, or leave out --operation"
-        )
-
-
-def _check_known(noun: str, name: str | None, known: Mapping[str, Any]) -> None:
-    if name is None or name in known:
-        return
-    near = nearest(name, known)
-    raise UsageError(
-        f"unknown {noun} {name!r}" + (f", perhaps {near}" if near else "")
-        + f"; there are {', '.join(known) or 'none'}"
-    )  # fmt: skip
 
 
 def _zone(

@@ -18,7 +18,8 @@ from pipeline.jobs.jobs_file import (
     is_read_first,
     jobs_path,
 )
-from pipeline.loader.bind import Bound, Emit
+from pipeline.loader.bind import Emit
+from pipeline.loader.bound import Bound
 from pipeline.loader.make_job import IRREVERSIBLE
 from pipeline.loader.plan_file import plan_rows
 from pipeline.loader.rows import fault_text

@@ -23,6 +23,7 @@ from pipeline.loader.parquet_reader import ParquetReader
 from pipeline.loader.selection import RowSelection
 from pipeline.loader.source import Source, check_expansion
 from pipeline.model import Fault, InputError, Snapshot
+from pipeline.model.formatting import escaped, is_utf8
 from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows
 
 CHUNK_BYTES = 512 << 10
@@ -160,6 +161,8 @@ def _row_group_rows(frames: Iterator[pl.DataFrame]) -> tuple[int, Iterator[pl.Da
 
 
 def _content_by_name(source: Path) -> Content:
+    if not is_utf8(str(source)):
+        raise _refused(Path(escaped(str(source))), "its name is not UTF-8", todo="Rename it")
     name = source.name.lower()
     for ending, content in _CONTENT_BY_ENDING:
         if name.endswith(ending):

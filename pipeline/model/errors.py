@@ -202,3 +202,9 @@ class RunAborted(PipelineError):  # noqa: N818 - the name says what happened
 
 class DamagedError(RunAborted):
     """A file that this program wrote was changed, so it is not used."""
+
+
+def first_of(group: BaseExceptionGroup[Exception]) -> Exception:
+    """The first error of a group, which is no group itself."""
+    found = group.exceptions[0]
+    return first_of(found) if isinstance(found, BaseExceptionGroup) else found

@@ -14,6 +14,7 @@ _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MINUTE_S, _HOUR_S = 60, 3600
 _MILLION = 1_000_000
 
@@ -109,6 +110,24 @@ def printable(text: str) -> str:
     'red herring\nnext 31m line'
     """
     return "\n".join(_UNSEEN.sub("", _ESCAPE.sub("", line)) for line in text.split("\n"))
+
+
+def is_utf8(text: str) -> bool:
+    r"""Return whether a name or an argument is UTF-8; Python reads other bytes as surrogates.
+
+    >>> is_utf8("K\xfcche"), is_utf8("K\udcfcche")
+    (True, False)
+    """
+    return not _SURROGATE.search(text)
+
+
+def escaped(text: str) -> str:
+    r"""A name or an argument whose bytes are not UTF-8, with an escape for each of these.
+
+    >>> escaped("K\udcfcche")
+    'K\\xfcche'
+    """
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def row_list(rows: Iterable[int], count: int) -> str:

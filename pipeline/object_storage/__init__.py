@@ -5,8 +5,8 @@ Only this folder knows the library that talks to the buckets; it is imported whe
 Not here: what is done with the objects (`run`, `watch`).
 """
 
-from pipeline.object_storage.bucket import Bucket, ObjectFacts, open_bucket
-from pipeline.object_storage.claims import check_claimable
+from pipeline.object_storage.bucket import Bucket, ObjectFacts, ObjectVersion, open_bucket
+from pipeline.object_storage.claims import can_replace, check_claimable
 from pipeline.object_storage.failures import ObjectStorageError
 from pipeline.object_storage.transfer import FetchedObject, fetch, refused
 
@@ -15,6 +15,8 @@ __all__ = [
     "FetchedObject",
     "ObjectFacts",
     "ObjectStorageError",
+    "ObjectVersion",
+    "can_replace",
     "check_claimable",
     "fetch",
     "open_bucket",

@@ -54,6 +54,10 @@ class ObjectFacts:
         return int(self.modified.timestamp()) * 10**9 + self.modified.microsecond * 1000
 
 
+ObjectVersion = Mapping[str, str]
+"""Tells versions of an object apart when it is replaced; opaque."""
+
+
 class Bucket:
     """A bucket, by the library's store for it. Calls may come from any thread.
 
@@ -101,6 +105,17 @@ class Bucket:
         """Write a small object; of kind `exists` if there is one, whoever wrote it."""
         with self._errors(path, "write if there is none"):
             self._library.put(self._store, path.key, content, mode="create")
+
+    def versioned_text(self, path: ObjectPath) -> tuple[bytes, ObjectVersion]:
+        """The content of a small object, and which version of it that is."""
+        with self._errors(path, "read"):
+            found = self._library.get(self._store, path.key)
+            return bytes(found.bytes()), _version(found.meta)
+
+    def replace(self, path: ObjectPath, version: ObjectVersion, content: bytes) -> None:
+        """Write a small object in place of that version; of kind `changed` if it is another."""
+        with self._errors(path, "replace"):
+            self._library.put(self._store, path.key, content, mode=dict(version))
 
     def copy(self, path: ObjectPath, target: ObjectPath) -> None:
         """Copy an object within the bucket, at the server."""
@@ -186,6 +201,10 @@ def _provider(path: ObjectPath, environ: Mapping[str, str]) -> Callable[[], Any]
     except Exception as error:
         raise no_credentials(path) from error
     return found
+
+
+def _version(found: Mapping[str, Any]) -> ObjectVersion:
+    return {name: found[name] for name in ("e_tag", "version") if found[name]}
 
 
 def _facts(path: ObjectPath, found: Mapping[str, Any]) -> ObjectFacts:

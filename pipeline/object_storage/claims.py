@@ -1,4 +1,4 @@
-"""Whether a bucket can be used for claims: a write must fail if an object is there already."""
+"""What claims need of a bucket: a write must fail if an object is there already, or another one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pipeline.object_storage.bucket import Bucket
 from pipeline.object_storage.failures import ObjectStorageError
 
 PROBE = ".claimable"
+_OTHER = {"e_tag": '"0"', "version": "1"}
+"""No version of that object."""
 
 
 def check_claimable(bucket: Bucket, folder: ObjectPath) -> None:
@@ -27,3 +29,19 @@ def check_claimable(bucket: Bucket, folder: ObjectPath) -> None:
     what = "its server ignores conditions of writes, so two watchers could send one object"
     todo = "Use a server that knows If-None-Match, or copy the objects to a local drop folder"
     raise ObjectStorageError(folder, "unable", what, todo)
+
+
+def can_replace(bucket: Bucket, folder: ObjectPath) -> bool:
+    """True if a write in place of one version fails once there is another.
+
+    `check_claimable` MUST have left its empty object in the folder.
+    """
+    probe = folder / PROBE
+    _, version = bucket.versioned_text(probe)
+    try:
+        bucket.replace(probe, {name: _OTHER[name] for name in version}, b"")
+    except ObjectStorageError as error:
+        if error.kind in {"changed", "unable"}:
+            return error.kind == "changed"
+        raise
+    return False

@@ -14,7 +14,7 @@ from pipeline.jobs import JobsFile, read_jobs
 from pipeline.jobs.jobs_file import is_read_first
 from pipeline.jobs.subset import subset_jobs, subset_rows
 from pipeline.loader import Bound
-from pipeline.loader.bind import ClearedField
+from pipeline.loader.bound import ClearedField
 from pipeline.loader.issue_counts import SHOWN, WarningKind
 from pipeline.model import SUCCESS, JobRow, RunAborted, Status, UsageError
 from pipeline.run.prepared import Prepared

@@ -37,11 +37,16 @@ OBJECTS_BYTES = 100 * 1024**2
 """Memory for objects of a Ray on this machine, near the least that it takes: nothing is kept in
 it."""
 
+NICENESS = "RAY_worker_niceness"
+"""Names what is added to the niceness of the processes that a Ray started here starts."""
+
 ACTOR = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 4}
 """Started again on whatever node is left, with the same call; `stop` works beside `work`."""
 
 KILLED = -int(signal.SIGKILL)
 FAILED = 3
+TOO_SLOW = "timed out during startup"
+NO_NODE = "no node of Ray is left: it or its machine was ended"
 _SHELL = 128  # plus the number of the signal that killed what a shell runs
 Tell = Callable[[str], None]
 
@@ -66,12 +71,15 @@ def ray_actors(
     ray = _import_ray()
     own = {"num_cpus": count, "object_store_memory": OBJECTS_BYTES, "include_dashboard": False}
     how = {"address": address} if address else {"address": "local", **own}
+    if not address:  # Ray lets its workers wait for all other work of the machine otherwise
+        os.environ.setdefault(NICENESS, "0")
     try:
-        ray.init(**how, log_to_driver=False, logging_level="ERROR")
+        join_cluster(ray, how)
     except Exception as error:  # noqa: BLE001 - Ray has no class for it
         raise ConfigError([_refused(address or "this machine", error)]) from None
     try:
-        yield lambda run: RayActors(ray, run, config_file, until, tell)
+        with ThreadPoolExecutor(1, "ray-actors") as thread:
+            yield lambda run: RayActors(ray, thread, run, config_file, until, tell)
     finally:
         ray.shutdown()
 
@@ -97,6 +105,22 @@ def ray_jobs(
         yield lambda run: RayJobs(client, thread, run, config_file, until, tell)
 
 
+def join_cluster(ray: Any, how: Mapping[str, Any]) -> None:
+    """Start or join a Ray; one whose node was too slow to start, as on a busy machine, once more.
+
+    Raises what Ray raises.
+    """
+    for is_last in (False, True):
+        try:
+            ray.init(**how, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:
+            ray.shutdown()
+            if is_last or TOO_SLOW not in str(error):
+                raise
+        else:
+            return
+
+
 def _import_ray() -> Any:
     try:  # only who uses it has installed it
         import ray  # noqa: PLC0415
@@ -109,7 +133,9 @@ def _import_ray() -> Any:
 def _refused(where: str, error: Exception) -> Fault:
     """Why a cluster cannot be used, in one line; other versions are most often the reason."""
     words = " ".join(str(error).split())
-    if "ersion mismatch" in words:
+    if TOO_SLOW in words:
+        todo = "Try again when this machine is less busy"
+    elif "ersion mismatch" in words:
         todo = "Run this command with the Ray version and the Python (3.x) of the cluster"
     else:
         todo = "Is it up, and RAY_AUTH_MODE=token set here as there, if it wants a token?"
@@ -142,6 +168,32 @@ class RayWorker:
 
 
 @dataclass(slots=True)
+class _Looks:
+    """Looks how workers ended, in a thread: no call waits for the cluster.
+
+    thread  one, in which a look follows the one before
+    """
+
+    thread: ThreadPoolExecutor
+    _look: Future[dict[int, _End]] | None = None
+
+    def found(self, tell: Tell) -> dict[int, _End]:
+        """What a look found that has ended; nothing while it goes on."""
+        if self._look is None or not self._look.done():
+            return {}
+        found, self._look = self._look.result(), None
+        for number, end in found.items():
+            if end.words:
+                tell(f"worker {number}: {end.words}")
+        return found
+
+    def begin(self, look: Callable[[], dict[int, _End]]) -> None:
+        """Look, unless a look goes on. What it looks at MUST be without what was found."""
+        if self._look is None:
+            self._look = self.thread.submit(look)
+
+
+@dataclass(slots=True)
 class RayActors:
     """Workers as actors. They end with the process that starts them: its end is that of its job.
 
@@ -149,11 +201,16 @@ class RayActors:
     """
 
     ray: Any
+    thread: ThreadPoolExecutor
     run: str
     config_file: Path | None
     until: datetime | None
     tell: Tell
     _running: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    _looks: _Looks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._looks = _Looks(self.thread)
 
     def start(self, number: int) -> None:
         """Ray places it once a CPU is free."""
@@ -163,21 +220,34 @@ class RayActors:
         self._running[number] = actor, actor.work.remote(self.run, file, until)
 
     def ended(self) -> dict[int, int]:
-        """Those whose work returned, or that Ray gave up."""
-        ends = {end: number for number, (_, end) in self._running.items()}
-        ready, _ = self.ray.wait([*ends], num_returns=len(ends), timeout=0) if ends else ([], [])
-        return {ends[end]: self._bury(ends[end]) for end in ready}
+        """Those whose work returned, or that Ray gave up; all, if no node of it is left."""
+        found = self._looks.found(self.tell)
+        for number in found:
+            actor, _ = self._running.pop(number)
+            self.ray.kill(actor)
+        if self._running:
+            self._looks.begin(partial(self._ends, dict(self._running)))
+        return {number: end.code for number, end in found.items()}
 
-    def _bury(self, number: int) -> int:
-        actor, end = self._running.pop(number)
+    def _ends(self, running: Mapping[int, tuple[Any, Any]]) -> dict[int, _End]:
+        numbers = {end: number for number, (_, end) in running.items()}
+        ready, rest = self.ray.wait([*numbers], num_returns=len(numbers), timeout=0)
+        found = {numbers[end]: self._end(end) for end in ready}
+        if rest and not self._has_node():  # Ray would wait for one to start them on
+            found |= {numbers[end]: _End(FAILED, NO_NODE) for end in rest}
+        return found
+
+    def _has_node(self) -> bool:
         try:
-            code, words = self.ray.get(end)
+            return any(node["Alive"] for node in self.ray.nodes())
+        except Exception:  # noqa: BLE001 - Ray has no class for it, and ends this process if it lasts
+            return True
+
+    def _end(self, end: Any) -> _End:
+        try:
+            return _End(*self.ray.get(end))
         except self.ray.exceptions.RayError as error:
-            code, words = KILLED, str(error)
-        if words:
-            self.tell(f"worker {number}: {words}")
-        self.ray.kill(actor)
-        return int(code)
+            return _End(KILLED, str(error))
 
     def alive(self) -> int:
         """Those that wait for a CPU too."""
@@ -203,7 +273,10 @@ class RayJobs:
     until: datetime | None
     tell: Tell
     _jobs: dict[int, Future[str]] = field(default_factory=dict)  # worker -> id of its job
-    _look: Future[dict[int, _End]] | None = None
+    _looks: _Looks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._looks = _Looks(self.thread)
 
     @property
     def entrypoint(self) -> str:
@@ -218,16 +291,12 @@ class RayJobs:
         self._jobs[number] = self.thread.submit(submit, entrypoint=self.entrypoint)
 
     def ended(self) -> dict[int, int]:
-        """As the last look found them, which began with an earlier call."""
-        found: dict[int, _End] = {}
-        if self._look is not None and self._look.done():
-            found, self._look = self._look.result(), None
-        for number, end in found.items():
+        """Those of which the cluster knows that they ended."""
+        found = self._looks.found(self.tell)
+        for number in found:
             del self._jobs[number]
-            if end.words:
-                self.tell(f"worker {number}: {end.words}")
-        if self._look is None and self._jobs:
-            self._look = self.thread.submit(self._ends, dict(self._jobs))
+        if self._jobs:
+            self._looks.begin(partial(self._ends, dict(self._jobs)))
         return {number: end.code for number, end in found.items()}
 
     def _ends(self, jobs: Mapping[int, Future[str]]) -> dict[int, _End]:

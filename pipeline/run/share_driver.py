@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from pipeline.jobs.shares import shares_for
 from pipeline.model import AccountProgress, RunAborted
+from pipeline.model.errors import first_of
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.live_overrides import LiveOverrides
@@ -22,7 +23,17 @@ from pipeline.run.outcome import RunOutcome
 from pipeline.run.prepared import Prepared
 from pipeline.run.share_closing import close_shares
 from pipeline.run.share_progress import ShareProgress, as_account, limits_text, parse_progress
-from pipeline.run.share_rules import CRASHED, first_shares, is_left, is_over, kinds, restart, stops
+from pipeline.run.share_rules import (
+    CRASHED,
+    IdleWatch,
+    first_shares,
+    idle_words,
+    is_left,
+    is_over,
+    kinds,
+    restart,
+    stops,
+)
 from pipeline.run.share_stops import SharedStopCheck
 from pipeline.run.worker_processes import Workers
 from pipeline.runs.registry import held_shares, open_store
@@ -33,6 +44,9 @@ from pipeline.workers.account_shares import whole_progress
 LOOK_EVERY_S = 0.5
 KILL_AFTER_S = 10.0
 """Seconds beyond their grace time after which own workers that do not stop are killed."""
+GIVE_UP_AFTER_S = 60.0
+"""Seconds after that, in which nobody has a share and own workers are still not known to have
+ended: what started them cannot be reached. They have nothing left to do."""
 
 
 def give_out_shares(prepared: Prepared) -> None:
@@ -71,7 +85,8 @@ def _shares(prepared: Prepared) -> list[Share]:
 async def drive(prepared: Prepared, environment: RunEnvironment, outcome: RunOutcome) -> None:
     """Start workers, and wait until no share of the run is left or it is stopped.
 
-    Their results are on record then; `outcome` gets what else happened.
+    Their results are on record then; `outcome` gets what else happened. Raises RunAborted if the
+    store cannot be used; the workers end by themselves, or go on, as they find it.
     """
     if environment.workers is None:
         return
@@ -83,9 +98,17 @@ async def drive(prepared: Prepared, environment: RunEnvironment, outcome: RunOut
     outcome.pool = driver
     if outcome.signal is not None:  # it came before there was anything to stop
         driver.stop(outcome.interruption)
+    failure: Exception | None = None
     with environment.watch(driver.progress):
-        async with overrides.applied(driver):
-            await driver.run()
+        try:
+            async with overrides.applied(driver):
+                await driver.run()
+        except* RunAborted as group:
+            failure = first_of(group)
+    if failure is not None:
+        raise RunAborted(
+            f"the run ended early: {failure}. `pipeline resume {prepared.run}` continues it"
+        ) from failure
     driver.note_stops()
 
 
@@ -108,8 +131,10 @@ class _Driver:
     _rows: int = 0
     _due_s: dict[int, float] = field(default_factory=dict)  # worker -> when it is started
     _gone: dict[int, str] = field(default_factory=dict)  # workers that are not started again
+    _idle: IdleWatch = field(init=False)
 
     def __post_init__(self) -> None:
+        self._idle = IdleWatch(self.clock())
         self._stop_check = SharedStopCheck(self.prepared.options.stop_if)
         self._due_s = dict.fromkeys(range(1, self.count + 1), -1.0)
 
@@ -138,6 +163,7 @@ class _Driver:
             self._news = anyio.Event()
             await anyio.to_thread.run_sync(self._look)
             self._start_and_bury()
+            self._tell_idle()
             if self._is_over():
                 break
             with anyio.move_on_after(LOOK_EVERY_S):
@@ -183,6 +209,11 @@ class _Driver:
             self._store.runs.change_share(self.prepared.run, state.share, stopped=reason)
         self.states = self._store.runs.shares(self.prepared.run)
 
+    def _tell_idle(self) -> None:
+        is_idle = not (self.held or self.is_stopped or is_over(self.states))
+        if self._idle.is_due(self.clock(), is_idle=is_idle):
+            self.environment.tell(idle_words(self.prepared.run, self.workers.alive()))
+
     def _is_over(self) -> bool:
         """True if nobody works on the run, and nobody will."""
         if self._is_replaced:
@@ -190,7 +221,9 @@ class _Driver:
         if self.held or is_over(self.states):
             return not self.held
         if self.is_stopped:
-            return self._is_passed_on and not self.workers.alive()
+            return self._is_passed_on and (
+                not self.workers.alive() or self._is_later(GIVE_UP_AFTER_S)
+            )
         if self._due_s or self.workers.alive() or not self.count:
             return False
         if self._store.orders.given(self.prepared.run).is_stop:
@@ -223,16 +256,22 @@ class _Driver:
 
     def _hurry(self) -> None:
         """End own workers at once after a second signal, or if they do not end by themselves."""
-        late_s = self.prepared.options.grace_s + KILL_AFTER_S
-        is_late = self._stopped_s is not None and self.clock() > self._stopped_s + late_s
-        if len(self._stopping) > 1 or is_late:
+        if len(self._stopping) > 1 or self._is_later(0.0):
             self.workers.stop(at_once=True)
+
+    def _is_later(self, by_s: float) -> bool:
+        """True if own workers should have stopped so long ago."""
+        late_s = self.prepared.options.grace_s + KILL_AFTER_S + by_s
+        return self._stopped_s is not None and self.clock() > self._stopped_s + late_s
 
     async def _see_them_off(self) -> None:
         """Wait for own workers, which have nothing left to do."""
         until_s = self.clock() + KILL_AFTER_S
-        while self.workers.alive():
+        while alive := self.workers.alive():
             self.workers.ended()
+            if self.clock() > until_s + GIVE_UP_AFTER_S or self._is_later(GIVE_UP_AFTER_S):
+                self.environment.tell(f"{alive} workers are not known to have ended")
+                return
             if self.clock() > until_s:
                 self.workers.stop(at_once=True)
             await anyio.sleep(LOOK_EVERY_S / 10)

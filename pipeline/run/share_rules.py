@@ -23,6 +23,9 @@ MAX_DELAY_S = 15.0
 KILLED_AT_START = 5
 """Deaths of workers in a row, without progress of the run, before none is started again."""
 
+IDLE_S = 30.0
+"""Seconds in which nobody sends a run that is not over, after which people are told."""
+
 CRASHED = 1
 """The exit code of a worker that ended with a bug of ours."""
 
@@ -144,6 +147,45 @@ def restart(code: int, deaths: int) -> Restart:
     if deaths > KILLED_AT_START:
         return Restart(None, f"was killed {deaths} times, and the run made no progress meanwhile")
     return Restart(min(FIRST_DELAY_S * 2 ** (deaths - 1), MAX_DELAY_S))
+
+
+@dataclass(slots=True)
+class IdleWatch:
+    """Notices that nobody sends, for people: once each time.
+
+    busy_s  when somebody last had a share, or none was left; monotonic
+    """
+
+    busy_s: float
+    _is_told: bool = False
+
+    def is_due(self, now_s: float, *, is_idle: bool) -> bool:
+        """True if people are to be told now.
+
+        >>> watch = IdleWatch(100.0)
+        >>> [watch.is_due(100.0 + passed_s, is_idle=True) for passed_s in (1, 31, 32)]
+        [False, True, False]
+        """
+        if not is_idle:
+            self.busy_s, self._is_told = now_s, False
+        is_due = is_idle and not self._is_told and now_s > self.busy_s + IDLE_S
+        self._is_told |= is_due
+        return is_due
+
+
+def idle_words(run: str, alive: int) -> str:
+    """Why rows may be left while nobody sends.
+
+    alive  workers that were started here, and have not ended
+
+    >>> idle_words("r", 0)
+    'no worker has sent rows for 30 s: start one with `pipeline worker r`'
+    """
+    if not alive:
+        advice = f"start one with `pipeline worker {run}`"
+    else:
+        advice = f"{alive} were started, and wait for a place or for the ledger: see their logs"
+    return f"no worker has sent rows for {IDLE_S:g} s: {advice}"
 
 
 def kinds(codes: Mapping[int, str]) -> str:

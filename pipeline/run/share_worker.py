@@ -160,7 +160,7 @@ class _Worker:
                 attempts = 0 if now.rows > held.before.rows else None
                 store.runs.change_share(run, held.share, progress=now.text, attempts=attempts)
             states, order = store.runs.shares(run), store.orders.given(run)
-            for held in [each for each in self.held.values() if each.has_opened]:
+            for held in self.held.values():
                 self._open_others(store, states, held)
         is_idle = not self.held
         return _Seen(
@@ -171,8 +171,14 @@ class _Worker:
         )
 
     def _open_others(self, store: Store, states: Sequence[ShareState], held: HeldShare) -> None:
-        """While its lease is held: the run was compared with others, and none of them is sent."""
-        for share in opened_by_answers(states, held.share) if not held.is_lost else ():
+        """If answers have shown that the account works: to this process, or to one that may have
+        been killed before it had opened all.
+
+        While its lease is held: the run was compared with others, and none of them is sent.
+        """
+        if held.is_lost or not (held.has_opened or held.is_proven):
+            return
+        for share in opened_by_answers(states, held.share):
             store.runs.change_share(self.prepared.run, share, is_open=True)
 
     async def _obey(self, seen: _Seen) -> None:
@@ -297,8 +303,7 @@ class _Worker:
         runs, run, share = self._store.runs, self.prepared.run, held.share
         states = runs.shares(run)
         following = None if held.has_opened else next_opener(states, share)
-        if held.has_opened:
-            self._open_others(self._store, states, held)
+        self._open_others(self._store, states, held)
         if following is not None:
             runs.change_share(run, following, is_open=True)
         is_open = None if following is None else False  # of two that are open, one was proven

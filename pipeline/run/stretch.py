@@ -17,6 +17,7 @@ import anyio.to_thread
 from pipeline.jobs import read_jobs
 from pipeline.jobs.jobs_file import encodes_with, entities_of
 from pipeline.model import SUCCESS, RowResult, RunAborted, Status
+from pipeline.model.errors import first_of
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
@@ -147,7 +148,7 @@ class Stretch:
             try:
                 await self._run(pool)
             except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
-                outcome.failure = _first(group)
+                outcome.failure = first_of(group)
         outcome.progress = merge_progress(earlier, pool.progress())
         outcome.unrecorded = recorder.unrecorded
         self._note_stops(senders)
@@ -345,8 +346,3 @@ def with_callback(record: RecordRows, failed: Callable[[Sequence[RowResult]], No
                 failed(wrong)
 
     return record_and_call
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found

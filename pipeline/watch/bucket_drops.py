@@ -5,9 +5,13 @@
     drop/<operation>/.done/<claim>/a.csv, report.txt
     drop/<operation>/.failed/<claim>/a.csv, reason.txt
 
-Claims never expire: one ends when its object was moved. A watcher that was killed goes on with its
-claims when it starts again, and so does one with the same ledger, once no process works on the run.
-The claim of any other process stays, because only its ledger knows which rows were sent.
+A claim ends when its object was moved. A watcher that was killed goes on with its claims when it
+starts again. Another one goes on with them
+
+- once no process works on the run that the mark names, if it has the same ledger: only that knows
+  which rows were sent;
+- from the start after `UNREAD_S`, if the mark names no run yet: nothing was sent. It replaces that
+  very version of the mark, as a run is marked, so one of the two finds that it has lost the claim.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from pipeline.object_storage import (
     Bucket,
     ObjectFacts,
     ObjectStorageError,
+    can_replace,
     check_claimable,
     fetch,
     refused,
@@ -45,6 +50,8 @@ SCAN_EVERY_S = 5.0
 """Seconds between two listings, which cost money."""
 RETRY_S = 60.0
 """Seconds after which a claim that could not be ended is tried again."""
+UNREAD_S = 900.0
+"""Age of a mark without a run, from which another watcher replaces it."""
 
 
 class BucketDrops:
@@ -83,6 +90,7 @@ class BucketDrops:
         self._in_hand: set[PurePath] = set()
         self._again_s: dict[PurePath, float] = {}
         self._last: dict[PurePath, datetime] = {}
+        self._can_replace = False  # until it was tried
         self.lock = Lock(state / LOCK)
 
     # Scanning...
@@ -93,6 +101,7 @@ class BucketDrops:
     def check_usable(self) -> None:
         """Raise ObjectStorageError if objects cannot be claimed in this bucket."""
         check_claimable(self._bucket, self.inputs)
+        self._can_replace = can_replace(self._bucket, self.inputs)
 
     def files(self) -> Iterator[ObservedFile]:
         """Yield the objects to send. An object is complete once it can be seen."""
@@ -162,46 +171,94 @@ class BucketDrops:
             etag=facts.etag,
         )
         self._notes.write(claim)  # before the mark: a mark without a note is not ours
-        taken = self._marked(claim)
+        taken = self._marked(claim, now)
         if taken is not None:
             self._in_hand.add(file)
             self._last[claim.home] = now
         return taken
 
-    def _marked(self, claim: Claim) -> Claim | None:
+    def _marked(self, claim: Claim, now: datetime) -> Claim | None:
         """Write the mark; return the claim that the object has then, None if it is not ours."""
-        mark = Mark(claim.name, socket.gethostname(), os.getpid())
         try:
-            self._bucket.put_new(_mark_of(claim), mark.text())
+            self._bucket.put_new(_mark_of(claim), _mark_by_us(claim).text())
         except ObjectStorageError as error:
             if error.kind == "exists":
-                return self._claimed_before(claim)
+                return self._claimed_before(claim, now)
             raise DropError(f"{claim.file} cannot be claimed: {error}") from None  # maybe it is
+        return self._if_there(claim)
+
+    def _if_there(self, claim: Claim) -> Claim | None:
         if self._is_there(claim):
             return claim
         self._end(claim)  # another process has moved it meanwhile
         return None
 
-    def _claimed_before(self, claim: Claim) -> Claim | None:
+    def _claimed_before(self, claim: Claim, now: datetime) -> Claim | None:
         """The claim of the mark that is there already; None if it is not ours."""
         mark = self._mark(claim)
         if mark is not None and mark.claim == claim.name:
             return claim  # the reply to the write was lost, and it was tried again
+        noted = None if mark is None else self._notes.get(mark.claim)
+        if mark is not None and noted is None and self._has_lapsed(claim, mark, now):
+            self._replace(claim, _mark_by_us(claim), over=mark.__eq__)
+            return self._if_there(claim)
         self._notes.forget(claim)
         if mark is None:
             return None
-        noted = self._notes.get(mark.claim)
         if noted is not None:
             return replace(noted, is_again=True)
         if not mark.run or not self._is_ours(mark):
             raise DropError(
                 f"{claim.file} is claimed by process {mark.pid} on {mark.host}"
-                f"{f', run {mark.run}' if mark.run else ''}. If that is gone for good, see what it "
-                f"sent, then remove {_mark_of(claim)}"
+                f"{f', run {mark.run}' if mark.run else ''}. If that is gone for good, "
+                f"{self._advice(mark)} remove {_mark_of(claim)}"
             )
         noted = replace(claim, name=mark.claim, run=mark.run, sha256=mark.sha256, read=claim.before)
         self._notes.write(noted)
         return replace(noted, is_again=True)
+
+    def _advice(self, mark: Mark) -> str:
+        if mark.run:
+            return "see what it sent, then"
+        if not self._can_replace:
+            return "nothing was sent:"
+        return f"another watcher sends it {UNREAD_S / 60:g} minutes after; or"
+
+    def _has_lapsed(self, claim: Claim, mark: Mark, now: datetime) -> bool:
+        """True if the mark is old and names no run. The clocks need not agree: see `_replace`."""
+        if mark.run or not self._can_replace:
+            return False
+        try:
+            marked = self._bucket.facts(_mark_of(claim)).modified
+        except ObjectStorageError as error:
+            if error.kind == "missing":
+                return False
+            raise DropError(str(error)) from None
+        return now - marked > timedelta(seconds=UNREAD_S)
+
+    def _replace(self, claim: Claim, mark: Mark, *, over: Callable[[Mark], bool]) -> None:
+        """Write a mark in place of one that may be replaced. Raises DropError if there is another.
+
+        The note of a claim that is lost is removed.
+        """
+        path = _mark_of(claim)
+        try:
+            text, version = self._bucket.versioned_text(path)
+            found = Mark.of(text)
+            if found is not None and over(found):
+                if self._can_replace:
+                    self._bucket.replace(path, version, mark.text())
+                else:
+                    self._bucket.put(path, mark.text())
+                found = mark
+        except ObjectStorageError as error:
+            if error.kind not in {"changed", "missing"}:
+                raise DropError(f"{claim.file} cannot be marked: {error}") from None
+            found = self._mark(claim)  # ours, if the reply was lost and the write was tried again
+        if found != mark:
+            self._notes.forget(claim)
+            who = "moved" if found is None else f"claimed by process {found.pid} on {found.host}"
+            raise DropError(f"{claim.file} was {who} meanwhile")
 
     def unfinished(self) -> list[Claim]:
         """Return the claims of earlier processes that did not end, oldest first."""
@@ -276,12 +333,9 @@ class BucketDrops:
     def record_run(self, claim: Claim, run: str) -> Claim:
         """Record the run that was prepared for a claim, before any of its rows is sent."""
         noted = with_run(claim, run)
-        mark = Mark(claim.name, socket.gethostname(), os.getpid(), run, claim.sha256)
+        mark = replace(_mark_by_us(claim), run=run, sha256=claim.sha256)
         self._notes.write(noted)
-        try:
-            self._bucket.put(_mark_of(claim), mark.text())
-        except ObjectStorageError as error:
-            raise DropError(f"{claim.file}: its run cannot be marked: {error}") from None
+        self._replace(claim, mark, over=lambda found: found.claim == claim.name)
         return noted
 
     def recorded(self, claim: Claim) -> Claim:
@@ -363,6 +417,10 @@ def _path(claim: Claim) -> ObjectPath:
 
 def _mark_of(claim: Claim) -> ObjectPath:
     return mark_path(ObjectPath(claim.home), _path(claim), claim.etag)
+
+
+def _mark_by_us(claim: Claim) -> Mark:
+    return Mark(claim.name, socket.gethostname(), os.getpid())
 
 
 def _identity(facts: ObjectFacts) -> FileIdentity:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.model import Fault, InputError
+from pipeline.model.formatting import is_utf8
 from pipeline.store.disk_space import check_room
 from pipeline.watch.folders import is_open_for_writing, open_file, stat_of
 from pipeline.watch.notes import Claim, FileIdentity, record_errors
@@ -44,7 +45,7 @@ def refusal_of(name: str, found: os.stat_result) -> str:
     >>> refusal_of("a.csv", os.stat("/"))
     'it is not a regular file. Drop a file'
     """
-    if any("\ud800" <= char <= "\udfff" for char in name):
+    if not is_utf8(name):
         return "its name is not UTF-8. Rename it and drop it again"
     if stat.S_ISLNK(found.st_mode):
         return "it is a link, whose target may change or be anywhere. Drop the file itself"

@@ -14,6 +14,7 @@ from pipeline.workers.batches import Batch, Row
 from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.held_replies import HeldReplies
+from pipeline.workers.no_replies import unmatched_reply
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.requests import request_for
@@ -31,7 +32,6 @@ from pipeline.workers.row import (
     on_lost_turn,
     on_sent,
 )
-from pipeline.workers.transport import unmatched_reply
 
 
 class InFlight(Permit):

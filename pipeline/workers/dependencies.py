@@ -15,12 +15,12 @@ from pipeline.vendors import Account
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
+from pipeline.workers.link_urls import host_port
 from pipeline.workers.precheck import NO_PRECHECKS, PrecheckPolicy
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row import Action, Facts, Finish, Hold, Step, Then, Wait
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
-from pipeline.workers.transport import host_port
 from pipeline.workers.undecided import Undecided
 from pipeline.workers.wire import Wire
 

@@ -36,7 +36,8 @@ from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
 from pipeline.workers.answers import read_answer
 from pipeline.workers.auth import authorization, is_token, secrets_of
 from pipeline.workers.connection import HttpConnection
-from pipeline.workers.transport import Late, Transport, host_port
+from pipeline.workers.link_urls import host_port
+from pipeline.workers.transport import Late, Transport
 from pipeline.workers.wire import OnReply, Send, Wire
 
 WhileOpen = Callable[[], AbstractContextManager[None]]

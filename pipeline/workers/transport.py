@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -25,12 +23,21 @@ from pipeline.model.wire import header_fault
 from pipeline.workers.connection import HttpConnection, LostReplyError, Received
 from pipeline.workers.connections import Connections, NotConnectedError
 from pipeline.workers.decompress import PACKINGS, DecompressionError, Decompressor, packing_of
-from pipeline.workers.http1 import ReplyFault, check_request_line, header_lines, request_head
+from pipeline.workers.http1 import check_request_line, header_lines, request_head
+from pipeline.workers.link_urls import checked_base_url, checked_proxy, host_port
 from pipeline.workers.masking import Mask
-from pipeline.workers.tls import is_about_our_certificate, tls_context, tls_failure
+from pipeline.workers.no_replies import (
+    TooLateError,
+    broken_reply,
+    lost_reply,
+    not_connected,
+    shown_start,
+    too_early_reply,
+    unmatched_reply,
+)
+from pipeline.workers.tls import tls_context
 from pipeline.workers.wire import OnReply
 
-SHOWN_BYTES = 100  # of a reply that cannot be parsed
 LATE_S = 0.010  # delays up to this are within the rate limiter's margin
 CONNECT_SHARE = 0.9  # of timeout_s, at most: a timeout while connecting proves nothing was sent
 
@@ -63,8 +70,8 @@ class Transport:
         late: Late | None = None,
         unacknowledged_s: float = math.inf,
     ) -> None:
-        url = _checked_base_url(link.base_url)
-        proxy = None if link.proxy is None else _checked_proxy(link.proxy)
+        url = checked_base_url(link.base_url)
+        proxy = None if link.proxy is None else checked_proxy(link.proxy)
         tls = tls_context(link) if url.scheme == "https" else None
         self._peer, self._proxy = host_port(url), host_port(proxy)
         self._target, self._first_lines = _target_of(url, proxy), _first_lines(url, proxy)
@@ -206,7 +213,7 @@ class Transport:
             raise NotConnectedError(error) from error
 
     def _not_connected(self, error: NotConnectedError) -> NoReply:
-        return _never_left(error.cause, self._peer, self._proxy, self._connect_s)
+        return not_connected(error.cause, self._peer, self._proxy, self._connect_s)
 
     async def _connect_in_time(self, until_s: float) -> HttpConnection:
         """Return an open connection; ask `late` if it took longer than LATE_S.
@@ -224,7 +231,7 @@ class Transport:
                 is_permitted = await self._late(late_s)
             is_ready = is_permitted and connection.is_open
             if not is_ready:  # its permit expired, or it was closed meanwhile
-                raise NotConnectedError(ConnectionResetError() if is_permitted else _TooLateError())
+                raise NotConnectedError(ConnectionResetError() if is_permitted else TooLateError())
         except TimeoutError as error:
             raise NotConnectedError(error) from error
         finally:
@@ -234,11 +241,11 @@ class Transport:
 
     def _outcome(self, came: Received | LostReplyError, mask: Mask) -> Reply | NoReply:
         if isinstance(came, LostReplyError):
-            return _in_doubt(came, self._peer, self._timeout_s, _shown(mask, came.first))
+            return lost_reply(came, self._peer, self._timeout_s, shown_start(mask, came.first))
         if came.standing.is_doubtful:
             return unmatched_reply(self._peer)
         if came.is_early and came.status // 100 == 2:  # noqa: PLR2004 - the class of successes
-            return _too_early(self._peer)
+            return too_early_reply(self._peer)
         headers: Mapping[str, str] = came.headers
         body, is_cut = came.body, came.is_cut
         packing = ""
@@ -248,9 +255,9 @@ class Transport:
             try:
                 body, is_cut = _decompressed(body, packing, self._limit_bytes, is_cut=is_cut)
             except DecompressionError:
-                return _broken_reply(
+                return broken_reply(
                     f"{self._peer} sent an answer that is not encoded as its Content-Encoding says",
-                    _shown(mask, came.first),
+                    shown_start(mask, came.first),
                 )
             headers = _without_encoding(headers)
         return Reply(
@@ -264,46 +271,7 @@ class Transport:
         )
 
 
-class _TooLateError(Exception):
-    """The connection was made after the request's permit had expired."""
-
-
-# Checking the link before the first request...
-
-
-def _checked_base_url(text: str) -> URL:
-    url = _checked_url("base_url", text, ("https", "http"))
-    if url.user is not None or url.password is not None:
-        raise ConfigError(
-            [
-                Fault(
-                    what="base_url holds a user name or password",
-                    expected="scheme, host, port and path only",
-                    todo="Credentials have keys of their own",
-                )
-            ]
-        )
-    return url
-
-
-def _checked_proxy(text: str) -> URL:
-    url = _checked_url("proxy", text, ("http",))
-    if ":" in (url.user or ""):  # RFC 7617, section 2: nobody could tell where the name ends
-        raise ConfigError("proxy holds a user name with a colon")
-    return url
-
-
-def _checked_url(name: str, text: str, schemes: tuple[str, ...]) -> URL:
-    # The value is never shown: it may hold a password.
-    expected = " or ".join(f"{scheme}://host:port" for scheme in schemes)
-    try:
-        url = URL(text, encoded=True)
-        is_right = url.scheme in schemes and bool(url.host)
-    except ValueError:
-        is_right = False
-    if not is_right or any(char in "?#" or not "!" <= char <= "~" for char in text):
-        raise ConfigError([Fault(what=f"{name} is not a usable URL", expected=expected)])
-    return url
+# What every request has in common
 
 
 def _account_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
@@ -343,123 +311,6 @@ def _user_agent() -> str:
         return "offer-pipeline"
 
 
-def host_port(url: URL | None) -> str:
-    """Return a peer's host:port for messages; empty for None."""
-    return "" if url is None else f"{url.raw_host}:{url.port}"
-
-
-# Errors as values. Messages are our own: the library's may contain credentials.
-
-
-def _never_left(  # noqa: PLR0911 - one for each way to fail
-    error: Exception, peer: str, proxy: str, connect_s: float
-) -> NoReply:
-    """Explain why there was no connection.
-
-    peer, proxy  host:port; the proxy is empty for none
-    """
-    match error:
-        # If nothing listens, a connection is refused; if it is reset, TLS had begun.
-        case (
-            aiohttp.ClientSSLError() | aiohttp.ClientConnectorError(os_error=ConnectionResetError())
-        ):
-            return tls_failure(error.os_error, peer)
-        case aiohttp.ClientConnectorError():
-            return _unreachable(error, proxy)
-        case aiohttp.ClientHttpProxyError():
-            return _refused_by_proxy(error.status, peer, proxy)
-        case TimeoutError():
-            where = f"{peer} through the proxy {proxy}" if proxy else peer
-            detail = f"no connection to {where} within {connect_s:g} s"
-            return NoReply("connect_timeout", detail, may_have_arrived=False)
-        case _TooLateError():
-            detail = f"the connection to {peer} took so long that the request's permit expired"
-            return NoReply("connect_late", detail, may_have_arrived=False)
-        case ValueError():  # not a host name, or an address in an old form
-            detail = f"{peer} cannot be looked up. Check the host in base_url and proxy"
-            return NoReply("connect_failed", detail, may_have_arrived=False, is_permanent=True)
-    detail = f"{proxy or peer} disconnected before there was a connection to {peer}"
-    return NoReply("proxy_failed" if proxy else "connect_failed", detail, may_have_arrived=False)
-
-
-def _unreachable(error: aiohttp.ClientConnectorError, proxy: str) -> NoReply:
-    where = f"{error.host}:{error.port}"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        detail = f"cannot find the address of {where}: {_words(error.os_error)}"
-    else:
-        detail = f"cannot connect to {where}: {_words(error.os_error)}"
-    if where == proxy:
-        return NoReply("proxy_failed", f"proxy: {detail}", may_have_arrived=False)
-    return NoReply("connect_failed", detail, may_have_arrived=False)
-
-
-def _refused_by_proxy(status: int, peer: str, proxy: str) -> NoReply:
-    detail = f"the proxy {proxy} answered {status} instead of connecting to {peer}"
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        detail += ". Set user and password in the URL of proxy"
-    return NoReply(
-        "proxy_failed",
-        detail,
-        may_have_arrived=False,
-        is_permanent=status in {HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED},
-    )
-
-
-def unmatched_reply(peer: str) -> NoReply:
-    """Return the NoReply of a request whose reply may answer another request."""
-    detail = (
-        f"{peer} sent more replies than it got requests on one connection: it is unknown which "
-        "of them answers this request"
-    )
-    return NoReply("surplus_reply", detail, may_have_arrived=True)
-
-
-def _too_early(peer: str) -> NoReply:
-    detail = f"{peer} answered with a success before it had received the whole request"
-    return NoReply("early_reply", detail, may_have_arrived=True)
-
-
-def _in_doubt(lost: LostReplyError, peer: str, timeout_s: float, first: str) -> NoReply:
-    """Explain how a request that had a connection was lost: it may have arrived.
-
-    first  the start of what arrived, as text; empty if nothing arrived
-    """
-    if isinstance(lost.cause, OSError) and is_about_our_certificate(lost.cause):
-        # In TLS 1.3 a server checks our certificate when we are already sending.
-        return tls_failure(lost.cause, peer, may_have_arrived=True)
-    match lost.fault:
-        case None:
-            detail = f"no complete answer from {peer} within {timeout_s:g} s"
-            return NoReply("timeout", detail, may_have_arrived=True)
-        case ReplyFault.NO_REPLY:
-            detail = f"{peer} closed the connection without an answer"
-            return NoReply("disconnected", detail, may_have_arrived=True)
-        case ReplyFault.HEAD_CUT:
-            return _broken_reply(f"{peer} closed the connection in the middle of its answer", first)
-        case ReplyFault.HEAD_BROKEN:
-            return _broken_reply(
-                f"the answer of {peer} is not HTTP, or its headers are too large", first
-            )
-        case ReplyFault.BODY_BROKEN:
-            return _broken_reply(f"{peer} sent an incomplete or malformed answer", first)
-
-
-def _broken_reply(detail: str, first: str) -> NoReply:
-    begins = f": it begins {first}" if first else ""
-    return NoReply("broken_reply", detail + begins, may_have_arrived=True)
-
-
-def _shown(mask: Mask, first: bytes) -> str:
-    r"""Return the start of an answer in quotes, masked, with control characters escaped.
-
-    >>> _shown(Mask("hush-hush"), b"SSH-2.0\r\n\x1b[31m hush-hush"), _shown(Mask(), b"")
-    ('"SSH-2.0\\r\\n\\x1b[31m ***"', '')
-    """
-    shown = mask.hide_bytes(first + b"...").removesuffix(b"...")[:SHOWN_BYTES]
-    text = shown.decode("latin-1").encode("unicode_escape").decode("ascii")
-    return f'"{text}"' if text else ""
-
-
 def _decompressed(
     body: bytes, packing: str, limit_bytes: int, *, is_cut: bool
 ) -> tuple[bytes, bool]:
@@ -481,16 +332,3 @@ def _without_encoding(headers: Mapping[str, str]) -> CIMultiDict[str]:
     for name in ("Content-Encoding", "Content-Length"):
         left.popall(name, None)
     return left
-
-
-def _words(error: OSError) -> str:
-    """Return the system's message for an error, without addresses or names.
-
-    >>> _words(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"))
-    'Connection refused'
-    """
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    if isinstance(error, socket.gaierror):
-        return error.strerror or "unknown name"
-    return "no answer"

@@ -2,18 +2,23 @@
 
     make limits
 
-The figures are in docs/limits.json, each with its origin: a new measurement changes the page.
+The figures are in docs/limits.json, each with its origin: a new measurement changes the page. Those
+that `make bench` measures are read from docs/benchmarks.json. Beside the simulation stands what
+`make bench-workers` measured last, if it was told to keep it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
+from typing import Any, NamedTuple
 
 from pipeline.run.share_rules import REST_S
+from tests.benchmarks import figures as benchmarks
 from tests.benchmarks.fleet import (
     MAX_AHEAD,
     RENEW_EVERY_S,
@@ -118,7 +123,7 @@ it takes another.
 (two, on the two cores of the database, wrote 27,000 to 77,000 rows/s together); a slower disk; failover to a
 standby, which may lose acknowledged rows unless it is synchronous; pgbouncer; clocks that are set.
 
-## Figures
+{measured}## Figures
 
 In `docs/limits.json`:
 
@@ -128,14 +133,47 @@ In `docs/limits.json`:
 """  # noqa: E501 - lines of a page
 
 
-def costs_of(figures: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
-    """Name -> value."""
-    return {name: float(str(figure["value"])) for name, figure in figures.items()}
+class Figure(NamedTuple):
+    """What something costs, and where that is from."""
+
+    value: float
+    says: str
+    origin: str
 
 
-def page(figures: Mapping[str, Mapping[str, object]]) -> str:
-    """The text of docs/scale.md."""
-    costs = costs_of(figures)
+def figures_of(kept: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures by name.
+
+    kept  docs/limits.json
+    made  docs/benchmarks.json
+    """
+    return {name: _figure_of(each, made) for name, each in kept["figures"].items()}
+
+
+def _figure_of(each: Mapping[str, Any], made: Mapping[str, Any]) -> Figure:
+    if "benchmark" not in each:
+        return Figure(each["value"], each["says"], each["origin"])
+    where, day = each["benchmark"], made["made"][:10]
+    if "cost" in where:
+        (part,) = (part for part in made["costs"] if part["name"] == where["cost"])
+        found = re.search(where["column"], "\n".join(part["lines"]))
+        assert found is not None, where
+        origin = f"`make bench` of {day}, {where['cost']} alone, {part['rows']:,} rows"
+        return Figure(float(found[1]), each["says"], origin)
+    (entry,) = (
+        entry
+        for entry in made["entries"]
+        if (entry["name"], entry["scheme"]) == (where["entry"], where["scheme"])
+    )
+    value = median(run[where["figure"]] for run in entry["runs"])
+    origin = f"`make bench` of {day}, {where['entry']}, {where['scheme']}, {made['rounds']} rounds"
+    return Figure(float(f"{value:.3g}"), each["says"], origin)
+
+
+def page(kept: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    """The text of docs/scale.md; arguments as in `figures_of`."""
+    figures = figures_of(kept, made)
+    costs = {name: each.value for name, each in figures.items()}
     outcomes = [simulate(case.load, case.fleet, costs) for case in CASES]
     small, spread = outcomes[1], outcomes[-2]
     workers = math.ceil(
@@ -147,9 +185,10 @@ def page(figures: Mapping[str, Mapping[str, object]]) -> str:
         renew_s=RENEW_EVERY_S,
         table="\n".join(map(_line, CASES, outcomes)),
         figures="\n".join(
-            f"| {each['says']} | {_figure(name, each['value'])} | {each['origin']} |"
+            f"| {each.says} | {_figure(name, each.value)} | {each.origin} |"
             for name, each in figures.items()
         ),
+        measured=beside(kept["measured"], costs),
         hours_small=small.send_s / 3600,
         workers_small=workers,
         prepare_h=small.prepare_s / 3600,
@@ -166,9 +205,61 @@ def page(figures: Mapping[str, Mapping[str, object]]) -> str:
     )
 
 
-def _figure(name: str, value: object) -> str:
+MEASURED = """\
+## Measured beside it
+
+`make bench-workers ARGS="--rows {rows} --keep"` on {made}, once: {rows:,} rows over {workers} workers,
+http to {server}. The simulation gives each worker a core of its own; here they, the database and the
+server (which took {server_cores:.2f} cores while rows were sent) shared {cores}.
+
+| | simulated | measured |
+| --- | ---: | ---: |
+| prepare | {simulated_prepare} | {measured_prepare} |
+| send | {simulated_send} | {measured_send}, {rate:,.0f} rows/s |
+| report | {simulated_report} | {measured_report} |
+| CPU a row: prepare | {prepare_cost_us:.0f} µs | {prepare_us:.0f} µs |
+| its worker, with what watches it | {send_cost_us:.0f} µs | {send_us:.0f} µs |
+| report | {report_cost_us:.0f} µs | {report_us:.0f} µs |
+| the database; the server | | {database_us:.0f} µs; {server_us:.0f} µs |
+| tables of the database, a row | {record_cost_bytes:.0f} B | {record_bytes:.0f} B |
+| its folder, with its log | | {database_folder_gb:.1f} GB |
+| run's folder, a row | {file_bytes:.0f} B | {run_bytes:.0f} B |
+| peak of a worker; of the first process; of a process of the database | {cost_mb:.0f} MB in all | \
+{worker_mb:.0f} MB; {first_mb:.0f} MB; {database_mb:.0f} MB of its own |
+
+"""  # noqa: E501 - lines of a page
+STUB_LATENCY_S = 0.002
+
+
+def beside(measured: Mapping[str, Any] | None, costs: Mapping[str, float]) -> str:
+    """What `make bench-workers` kept, beside the simulation of it; empty if it kept nothing."""
+    if measured is None:
+        return ""
+    load = Workload(rows=measured["rows"], shares=measured["workers"], latency_s=STUB_LATENCY_S)
+    over_http = {**costs, "send_us": costs["send_http_us"]}
+    outcome = simulate(load, Fleet(workers=measured["workers"]), over_http)
+    cores = f"{measured['cores']} cores"
+    return MEASURED.format(
+        **{**measured, "cores": cores},
+        rate=measured["rows"] / measured["send_s"],
+        simulated_prepare=_time(outcome.prepare_s),
+        simulated_send=_time(outcome.send_s),
+        simulated_report=_time(outcome.report_s),
+        measured_prepare=_time(measured["prepare_s"]),
+        measured_send=_time(measured["send_s"]),
+        measured_report=_time(measured["report_s"]),
+        prepare_cost_us=costs["take_us"] + costs["bind_us"],
+        send_cost_us=costs["send_http_us"] + costs["record_us"],
+        report_cost_us=costs["report_us"],
+        record_cost_bytes=costs["record_bytes"],
+        file_bytes=costs["file_bytes"],
+        cost_mb=costs["worker_mb"],
+    )
+
+
+def _figure(name: str, value: float) -> str:
     units = {"us": "µs", "s": "s", "bytes": "B", "mb": "MB"}
-    number = f"{float(str(value)):,g}"
+    number = f"{value:,g}"
     is_rate = name.endswith("_per_s")
     return (
         f"{number}/s" if is_rate else f"{number} {units.get(name.rpartition('_')[2], '')}".strip()
@@ -201,9 +292,25 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
+def text_of(kept: Mapping[str, Any]) -> str:
+    """docs/limits.json, a figure on each line."""
+    lines = [
+        f"  {json.dumps(name)}: {json.dumps(each, ensure_ascii=False)}"
+        for name, each in kept["figures"].items()
+    ]
+    measured = json.dumps(kept["measured"])
+    joined = ",\n".join(lines)
+    return f'{{\n "figures": {{\n{joined}\n }},\n "measured": {measured}\n}}\n'
+
+
+def read() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """docs/limits.json and docs/benchmarks.json."""
+    return json.loads(FIGURES.read_text()), json.loads(benchmarks.KEPT.read_text())
+
+
 def main() -> None:
     """Write the page."""
-    PAGE.write_text(page(json.loads(FIGURES.read_text())))
+    PAGE.write_text(page(*read()))
     print(f"Wrote {PAGE}.")
 
 

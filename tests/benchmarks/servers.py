@@ -43,11 +43,13 @@ class Server:
     kind     name and version
     urls     "http" and "https" -> origin
     ca_file  authority of its certificate
+    pid      its first process
     """
 
     kind: str
     urls: Mapping[str, str]
     ca_file: Path
+    pid: int
     _asked: int = 0
 
     def arrived(self) -> int:
@@ -130,7 +132,7 @@ def server(folder: Path) -> Iterator[Server]:
         for port in ports.values():
             _wait_for(port)
         urls = {scheme: f"{scheme}://127.0.0.1:{port}" for scheme, port in ports.items()}
-        yield Server(kind, urls, folder / "ca.pem")
+        yield Server(kind, urls, folder / "ca.pem", process.pid)
     finally:
         process.terminate()
         process.wait(timeout=10)

@@ -13,7 +13,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pipeline.jobs import read_jobs
-from pipeline.loader.bind import Bound, bind
+from pipeline.loader.bind import bind
+from pipeline.loader.bound import Bound
 from pipeline.model import (
     LINE_COLUMN,
     ROW_COLUMN,

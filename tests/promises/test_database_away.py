@@ -24,6 +24,7 @@ from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, si
 ROWS = 600
 IN_FLIGHT = 8
 LEASE_S = 15.0
+MOST_S_TO_END = 40.0  # on a busy machine
 
 
 @pytest.fixture
@@ -110,6 +111,38 @@ def test_a_database_that_stays_away_ends_the_run_and_resume_carries_it_on(
     assert times.keys() == set(range(1, ROWS + 1))
     assert {row: times[row] for row in answered} == dict.fromkeys(answered, 1)
     assert len([row for row in times if times[row] > 1]) <= before - len(answered)
+
+
+@pytest.mark.timeout(200)
+def test_workers_and_the_process_that_shows_them_end_without_their_database(
+    tmp_path: Path, vendor: Simulator, server: PostgresServer
+) -> None:
+    path = configured(tmp_path, server.url(), vendor, "max_outage_s = 2\nshares = 4")
+    process = start(tmp_path, "run", "--yes", "--workers", "2", str(path))
+    until(lambda: vendor.stats()["applied"] > ROWS / 6)
+    workers = children_of(process.pid)
+    server.stop(signal.SIGKILL)
+    began_s = time.monotonic()
+    done = ended(process)
+    until(lambda: not any(map(is_alive, workers)))
+    assert done.code == 3, done
+    assert "cannot be used" in done.words
+    assert "internal error" not in done.words
+    assert "pipeline resume" in done.words
+    assert time.monotonic() - began_s < MOST_S_TO_END
+    server.start()
+    done = pipeline(tmp_path, "resume", "--yes", "--quiet", "--workers", "2")
+    assert done.code == 0, done
+    assert sent(vendor).keys() == set(range(1, ROWS + 1))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.timeout(100)

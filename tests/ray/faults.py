@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.ray.stage import TOKEN, WAIT_S, Stage, staged
-from tests.torture.fault_table import IN_FLIGHT, NO_FAULT, judged, tabulate
+from tests.torture.fault_table import IN_FLIGHT, LONGER, NO_FAULT, judged, tabulate
 from tests.torture.worker_judge import Verdict
 from tests.waiting import until
 
@@ -65,15 +65,30 @@ def actor_killed(
 def raylet_killed(
     stage: Stage, driver: subprocess.Popen[bytes], workers: int
 ) -> subprocess.Popen[bytes]:
-    """`kill -9` of the only raylet: the whole Ray ends, and another carries the run on."""
+    """`kill -9` of the only raylet: its actors go on for a while, and no other can be started."""
     (raylet,) = stage.processes("raylet")
     os.kill(raylet, signal.SIGKILL)
+    return _resumed_after(driver, stage, workers)
+
+
+def ray_killed(
+    stage: Stage, driver: subprocess.Popen[bytes], workers: int
+) -> subprocess.Popen[bytes]:
+    """`kill -9` of the only raylet and of all actors, as if their machine had failed."""
+    for each in (*stage.processes("raylet"), *stage.processes("ray::RayWorker")):
+        os.kill(each, signal.SIGKILL)
+    return _resumed_after(driver, stage, workers)
+
+
+def _resumed_after(
+    driver: subprocess.Popen[bytes], stage: Stage, workers: int
+) -> subprocess.Popen[bytes]:
+    """Another driver and another Ray, unless the first one has carried the run out."""
     try:
-        driver.wait(WAIT_S)
+        is_done = driver.wait(WAIT_S) == 0
     except subprocess.TimeoutExpired:
-        driver.kill()
-        driver.wait()
-    return resumed(stage, workers)
+        return driver  # it waits for ever, which is judged
+    return driver if is_done else resumed(stage, workers)
 
 
 def driver_killed(
@@ -107,6 +122,7 @@ FAULTS: Mapping[str, Fault] = {
     NO_FAULT: nothing,
     "actor killed": actor_killed,
     "raylet killed": raylet_killed,
+    "ray killed": ray_killed,
     "node killed": node_killed,
     "driver killed": driver_killed,
     "database stopped": database_stopped,
@@ -114,7 +130,7 @@ FAULTS: Mapping[str, Fault] = {
 UNNOTICED_S = 30.0
 """For so long actors go on, at most, whose raylet is dead."""
 
-LONGER = frozenset({"raylet killed", "node killed"})
+NOTICED_LATE = frozenset({"raylet killed", "node killed"})
 """Faults that a run of a few seconds would not notice."""
 
 ON_NODES = frozenset({"node killed"})
@@ -125,16 +141,15 @@ def attempt(
     name: str, folder: Path, *, workers: int, seconds: float = SECONDS
 ) -> tuple[Verdict, list[str]]:
     """Send one file, with one fault; what became of it, and which promises were broken."""
-    with staged(folder, seconds=seconds + UNNOTICED_S * (name in LONGER)) as stage:
+    is_clean = name == NO_FAULT
+    of_sending_s = seconds * LONGER if is_clean else seconds + UNNOTICED_S * (name in NOTICED_LATE)
+    with staged(folder, seconds=of_sending_s) as stage:
         environ = {}
         if name in ON_NODES:
-            head = stage.start("python", CLUSTER, folder / "address", **TOKEN)
-            address = until(
-                lambda: _text(folder / "address") or head.poll(), stage.log, within_s=WAIT_S
-            )
-            environ = {"RAY_ADDRESS": str(address), **TOKEN}
+            environ = {"RAY_ADDRESS": _cluster(stage), **TOKEN}
         driver = run(stage, workers, **environ)
         until(lambda: stage.requests() > 0 or driver.poll() is not None, stage.log, within_s=WAIT_S)
+        assert stage.requests(), stage.log()
         time.sleep(BEFORE_S)
         driver = FAULTS[name](stage, driver, workers)
         try:
@@ -142,11 +157,22 @@ def attempt(
         except subprocess.TimeoutExpired:
             code = -1
         wrong = [f"the driver ended with {code}: {stage.log()[-3000:]}"] if code else []
-        found = judged(stage.vendor, stage.database, stage.rows)
+        found = judged(stage.vendor, stage.database, stage.rows, seconds if is_clean else None)
         wrong += found.broken(most_twice=IN_FLIGHT)
         if not any(folder.glob("reports/*/summary.json")):
             wrong.append("there is no report")
     return found, wrong
+
+
+def _cluster(stage: Stage) -> str:
+    """Start a cluster of two nodes, again where it was too slow for Ray; its address."""
+    place = stage.folder / "address"
+    for _ in range(3):
+        head = stage.start("python", CLUSTER, place, **TOKEN)
+        until(lambda head=head: _text(place) or head.poll() is not None, stage.log, within_s=WAIT_S)
+        if address := _text(place):
+            return address
+    raise AssertionError(stage.log())
 
 
 def _text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -21,9 +22,11 @@ pytestmark = [
 FAULTY = [name for name in FAULTS if name != NO_FAULT]
 
 
-@pytest.mark.parametrize("name", FAULTY)
-def test_no_row_is_lost_sent_again_or_sent_too_early(name, tmp_path):
-    found, wrong = attempt(name, tmp_path, workers=2)
+@pytest.mark.parametrize(
+    ("name", "workers"), [*((name, 2) for name in FAULTY), ("actor killed", 4)]
+)
+def test_no_row_is_lost_sent_again_or_sent_too_early(name, workers, tmp_path):
+    found, wrong = attempt(name, tmp_path, workers=workers)
     print(found)
     assert wrong == []
 
@@ -36,12 +39,18 @@ def test_without_a_fault_no_row_is_sent_twice(workers, tmp_path):
     assert found.twice == 0
 
 
+def priority(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
 def test_a_signal_to_the_driver_stops_its_actors_and_the_run_is_resumed(tmp_path):
     with staged(tmp_path, seconds=10) as stage:
         driver = run(stage, 2)
         until(
             lambda: stage.requests() > 200 or driver.poll() is not None, stage.log, within_s=WAIT_S
         )
+        niceness = {priority(pid) for pid in stage.processes("ray::RayWorker")}
+        assert niceness == {priority(driver.pid)}
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(120) == 128 + signal.SIGTERM, stage.log()
         assert stage.processes("ray::", "raylet") == []

@@ -137,6 +137,17 @@ def test_a_killed_worker_is_replaced_and_its_shares_go_on(tmp_path):
         judge(here, lost_with=32)
 
 
+def test_shares_that_a_killed_worker_had_yet_to_open_are_opened_by_the_next(tmp_path):
+    with place(tmp_path) as here:
+        process = here.begin("--workers", "0")
+        here.until(lambda: bool(here.states()))
+        open_store(here.config).runs.change_share(here.run, here.states()[1].share, is_open=True)
+        done = pipeline(tmp_path, "worker", here.run)
+        assert done.code == 0, done.err
+        assert ended(process).code == 0
+        judge(here)
+
+
 def test_the_workers_go_on_if_the_process_that_started_them_is_killed(tmp_path):
     with place(tmp_path, rows=3000) as here:
         process = here.begin("--workers", "2")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -18,6 +19,10 @@ LEASE_S = 3.0
 """How long a lease lasts here: each life after a kill waits for its end."""
 
 DOWN_S = 0.2
+BACK_S = 60.0
+"""Within which a server that crashed is back, on a busy machine."""
+SETTINGS = {"track_commit_timestamp": "on"}
+"""Of the server: the moment of each commit is judged."""
 
 
 class TorturedDatabase:
@@ -33,9 +38,7 @@ class TorturedDatabase:
 
     def runs(self) -> list[Run]:
         """All runs on record, newest first; none before there are tables."""
-        with psycopg.connect(self.url) as connection:
-            has_tables = connection.execute("select to_regclass('pipeline.runs')").fetchall()
-        if has_tables[0][0] is None:
+        if self._rows("select to_regclass('pipeline.runs')")[0][0] is None:
             return []
         with PgStore(self.url, environ={}) as store:
             return store.runs.all()
@@ -45,6 +48,26 @@ class TorturedDatabase:
         """The record of a run, to read."""
         with PgStore(self.url, environ={}) as store, store.ledger(run, None, None) as ledger:
             yield ledger
+
+    def committed(self) -> list[tuple[int, float]]:
+        """Row, and the UTC seconds of the commit that recorded its result."""
+        query = (
+            "select row, extract(epoch from pg_xact_commit_timestamp(xmin))::float8"
+            " from pipeline.results"
+        )
+        return self._rows(query)
+
+    def _rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """Of a query, which waits for a server that crashed."""
+        end_s = time.monotonic() + BACK_S
+        while True:
+            try:
+                with psycopg.connect(self.url) as connection:
+                    return connection.execute(query).fetchall()
+            except psycopg.OperationalError:
+                if time.monotonic() > end_s:
+                    raise
+                time.sleep(0.05)
 
     @contextmanager
     def crashing(self, after_s: float) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 Each line of JSON on stdin is the orders of one life, which is forked off: its process id and its
 exit code are written to stdout. What is wrapped here is wrapped from outside: the command knows
-nothing of it.
+nothing of it. The workers that it starts are wrapped in the same way, and each dies where the next
+of `worker_deaths` says.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import RunEnvironment
 from pipeline.run.links import over_http
+from pipeline.run.worker_processes import WorkerProcesses
 from pipeline.store import RunLedger
 from pipeline.store.database import Database
 from pipeline.store.on_files.registry import FileRegistry
@@ -41,6 +43,10 @@ from pipeline.workers.wire import OnReply, Wire
 from tests.torture.rows import WRITES
 from tests.workplace import quick_vendors
 
+ROOT = Path(__file__).parents[2]
+ORDERS = "TORTURED_WORKER"
+"""Variable with the orders of the life that started a worker."""
+RANDOM = "random"
 SETTLE_AFTER_S = 0.5
 JITTER = 0.05  # a draw: waits before another attempt are short
 
@@ -72,6 +78,8 @@ class LiveOverrides:
     lease_s  how long a lease in a database lasts; None: as long as the store has it
     told     file that takes a line of JSON once claims, results or releases are on record
     said     file that takes the output
+    worker_deaths  where, at the how manieth time and how much later its first workers die
+    deaths   file that takes a line for each worker that dies; None: it starts none
     """
 
     folder: str
@@ -84,14 +92,20 @@ class LiveOverrides:
     lease_s: float | None = None
     told: str | None = None
     said: str = os.devnull
+    worker_deaths: list[tuple[str, int, float]] = field(default_factory=list)
+    deaths: str | None = None
 
 
 class Death:
-    """Comes when the point of the orders is reached for the n-th time."""
+    """Comes when the point of the orders is reached for the n-th time; at `RANDOM`, `delay_s` from
+    now.
+    """
 
     def __init__(self, orders: LiveOverrides) -> None:
         self._orders = orders
         self._left = orders.nth
+        if orders.point == RANDOM:
+            threading.Thread(target=self._die_later, daemon=True).start()
 
     def at(self, point: str) -> None:
         """`point` is reached."""
@@ -100,12 +114,19 @@ class Death:
         self._left -= 1
         if self._left == 0:
             if not self._orders.delay_s:
-                _die()
+                self._die()
             threading.Thread(target=self._die_later, daemon=True).start()
 
     def _die_later(self) -> None:
         time.sleep(self._orders.delay_s)
-        _die()
+        self._die()
+
+    def _die(self) -> None:
+        """By `kill -9`. Nobody waits for the death of a worker: it is written down."""
+        if self._orders.deaths is not None:
+            file = os.open(self._orders.deaths, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.write(file, f"{self._orders.point}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, owner: Any, name: str, point: str) -> None:
         """`owner.name` reaches the point before and after it does its work."""
@@ -142,10 +163,6 @@ class Death:
             return found
 
         setattr(owner, name, outer)
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def wrap(death: Death, orders: LiveOverrides) -> None:
@@ -283,8 +300,33 @@ def obey(orders: LiveOverrides) -> None:
     """Be the command `pipeline`, until death."""
     os.chdir(orders.folder)
     os.environ.update(orders.environ)
-    wrap(Death(orders), orders)
+    if orders.deaths is not None:
+        os.environ |= {ORDERS: json.dumps(asdict(orders)), "PYTHONPATH": str(ROOT)}
+        WorkerProcesses.command = property(_deadly)  # type: ignore[assignment,method-assign]
+    wrap(Death(replace(orders, deaths=None)), orders)
     sys.argv = ["pipeline", *orders.arguments]
+    main()
+
+
+def _deadly(workers: WorkerProcesses) -> list[str]:
+    """The command of a worker that dies, too."""
+    return [sys.executable, "-m", "tests.torture.driver", "worker", workers.run]
+
+
+def obey_as_worker(orders: LiveOverrides, arguments: Sequence[str]) -> None:
+    """Be a worker of the life that obeys `orders`, until the next death that these have for one."""
+    assert orders.deaths is not None
+    for number, (point, nth, delay_s) in enumerate(orders.worker_deaths):
+        try:
+            os.close(os.open(f"{orders.deaths}-{number}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        mine = replace(orders, point=point, nth=nth, delay_s=delay_s)
+        break
+    else:
+        mine = replace(orders, point="")
+    wrap(Death(mine), mine)
+    sys.argv = ["pipeline", *arguments]
     main()
 
 
@@ -318,6 +360,8 @@ def _connect(said: str) -> None:
 
 
 if __name__ == "__main__":
+    if ORDERS in os.environ:
+        obey_as_worker(LiveOverrides(**json.loads(os.environ[ORDERS])), sys.argv[1:])
     import_all()
     if (mine := fork_lives()) is not None:
         obey(mine)

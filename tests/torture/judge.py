@@ -14,6 +14,8 @@ NEVER_APPLIED = frozenset({"rejected", "failed", "not_attempted", "invalid", "co
 GIVES_WAY = "not_attempted"
 ATTEMPTS = 4
 """How often a row is sent or read at most."""
+CLOCK_SLACK_S = 0.02
+"""By which the clocks of the log and of the record may differ."""
 MAX_OUTAGE_S = 2.0
 """After so many seconds of nothing but failures a row's next failure is its last."""
 
@@ -29,6 +31,9 @@ class Kill:
     claimed   rows that are claimed and have no result
     statuses  row -> status of its result
     previous  row -> marks in the previous state of its entity; None if the run records none
+    is_amid   other processes of the run lived: `mark` is of a moment between those at which
+              `statuses` and `claimed` were read, and claimed are rows of any of them, and those
+              that ended in between
     """
 
     point: str
@@ -36,6 +41,7 @@ class Kill:
     claimed: frozenset[int]
     statuses: Mapping[int, str]
     previous: Mapping[int, Collection[str]] | None = None
+    is_amid: bool = False
 
     @property
     def ended(self) -> frozenset[int]:
@@ -52,6 +58,7 @@ class Case:
     held      entity -> marks in what the vendor holds in the end
     first     entity -> marks in what the vendor held before
     previous  as in `Kill`, in the end
+    recorded_s  row -> when its result was on record, by the clock of the log; empty: not known
     """
 
     rows: Sequence[Row]
@@ -61,6 +68,7 @@ class Case:
     held: Mapping[str, Collection[str]] = field(default_factory=dict)
     first: Mapping[str, Collection[str]] = field(default_factory=dict)
     previous: Mapping[int, Collection[str]] | None = None
+    recorded_s: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def status(self) -> dict[int, str]:
@@ -119,6 +127,7 @@ def broken_records(case: Case) -> Iterator[str]:
     yield from _lost(case)
     yield from _records_that_changed(case)
     yield from _sent_after_its_end(case, writes_in(case))
+    yield from _sent_after_its_commit(case, writes_in(case))
     yield from _two_in_doubt(case)
     yield from _claimed_unread(case)
 
@@ -146,6 +155,18 @@ def _sent_after_its_end(case: Case, writes: Sequence[Write]) -> Iterator[str]:
                 yield f"rows {write.rows} were on record ({kill.point}) and sent: {write.seq}"
 
 
+def _sent_after_its_commit(case: Case, writes: Sequence[Write]) -> Iterator[str]:
+    """Whoever sends it, and whether or not anything was killed."""
+    recorded_s = {
+        row: at_s for row, at_s in case.recorded_s.items() if case.status.get(row) != GIVES_WAY
+    }
+    for write in writes:
+        if write.rows and recorded_s.keys() >= set(write.rows):
+            late_s = write.entry["arrived_s"] - max(recorded_s[row] for row in write.rows)
+            if late_s > CLOCK_SLACK_S:
+                yield f"rows {write.rows} were sent {late_s:.3f} s after their result: {write.seq}"
+
+
 def _sent_unclaimed(case: Case, writes: Sequence[Write]) -> Iterator[str]:
     for kill in case.kills:
         known = kill.claimed | kill.ended
@@ -157,6 +178,8 @@ def _sent_unclaimed(case: Case, writes: Sequence[Write]) -> Iterator[str]:
 def _two_in_doubt(case: Case) -> Iterator[str]:
     entity = {row.number: row.entity for row in case.rows}
     for kill in case.kills:
+        if kill.is_amid:
+            continue
         seen: dict[str, int] = {}
         for row in sorted(kill.claimed):
             first = seen.setdefault(entity[row], row)
@@ -254,7 +277,8 @@ def _was_tried(case: Case, row: Row, writes: Sequence[Write]) -> bool:
     """True if the last process got trouble for all its tries, a refusal after a doubt, or nothing
     but trouble for MAX_OUTAGE_S.
     """
-    since = max((kill.mark for kill in case.kills if row.number in kill.claimed), default=0)
+    marks = [kill.mark for kill in case.kills if row.number in kill.claimed and not kill.is_amid]
+    since = max(marks, default=0)
     troubles = sum(
         entry["seq"] > since
         and row.entity in (entry["id"], *(entry.get("ids") or ()))
@@ -292,6 +316,8 @@ def _parted(case: Case, writes: Sequence[Write]) -> Iterator[str]:
         if len({write.entity for write in group}) < len(group):
             yield f"an entity is there twice in one request: {seq}"
     for kill in case.kills:
+        if kill.is_amid:
+            continue
         last = {row: w.seq for w in writes if w.seq < kill.mark for row in w.rows}
         for seq, group in groups.items():
             rows = {row for write in group for row in write.rows if last.get(row) == seq}

@@ -2,7 +2,7 @@
 
     make torture            1,000 kills
     make torture KILLS=50
-    make torture-postgres   on a store in a database, whose server is killed, too
+    make torture-postgres   on a store in a database, whose server is killed, too; then loses power
     .venv/bin/python -m tests.torture.kill_loop --kills 50 --seed 7
 
 Ends with 1 where a promise was broken; the folder of such a run stays, and is named.
@@ -18,21 +18,23 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
-from tests.postgres import PostgresServer, postgres_server
-from tests.torture.database import LEASE_S, TorturedDatabase
-from tests.torture.driver import POINTS, LiveOverrides
+from tests.postgres import LOSES_POWER, PostgresServer, postgres_server
+from tests.torture.database import LEASE_S, SETTINGS, TorturedDatabase
+from tests.torture.driver import POINTS, RANDOM, LiveOverrides
 from tests.torture.judge import (
     Case,
     Entry,
@@ -46,10 +48,9 @@ from tests.torture.judge import (
 from tests.torture.lives import Driver
 from tests.torture.place import Line, Place, report_in, statuses_in
 from tests.torture.rows import File, entity_of, first_file_of, marks_held
-from tests.torture.shapes import SHAPES, Shape
+from tests.torture.shapes import BY_WORKERS, SHAPES, Shape
 from tests.workplace import Simulator, simulator
 
-RANDOM = "random"
 FAULTS = (
     *("429", "500", "503", "500-after", "reset-before", "reset-after", "timeout-after"),
     *("close-reused", "half-body", "html", "html-200", "endless-body", "garbage"),
@@ -71,6 +72,11 @@ MAX_NTH = {"bound": 5, "recording": 120, "recorded": 40, "renaming": 4, "noting"
 MAX_DELAY_S = {"taking": 0.08, "sent": 0.008, "recording": 0.003, "reporting": 0.04}
 MAX_NTH_AMID = 50
 MAX_UNTIL_SURPRISE_S = 1.2
+AMID_OF_WORKERS = ("claimed", "sent", "replied", "recording", "recorded")
+MAX_NTH_OF_WORKERS = 25
+MAX_WORKER_DEATHS = 4  # in one life
+MAX_UNTIL_DEATH_S = 4.0  # a worker needs a second or two to start
+LOOK_EVERY_S = 0.02
 SHARE_OF_CRASHES = 0.3  # lives in which the server of the database is killed
 MAX_UNTIL_CRASH_S = 3.0
 
@@ -80,6 +86,7 @@ class Figures:
     """What a loop did."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    worker_kills: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     crashes: int = 0
     lives: int = 0
@@ -98,6 +105,11 @@ class Figures:
     most_again: Counter[str] = field(default_factory=Counter)
     undone: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def all_kills(self) -> int:
+        """Of commands, of their workers and of the server."""
+        return self.kills.total() + self.worker_kills.total() + self.crashes
 
     def add(self, case: Case) -> None:
         """Count one file."""
@@ -124,6 +136,7 @@ class Figures:
             why = POINTS.get(point, "at any time, from outside")
             yield f"  {point:<10} {self.kills[point]:>5}   {why}"
         yield f"  ended before the point came: {self.missed.total()}"
+        yield f"kills of workers {self.worker_kills.total()}: {_counted(self.worker_kills)}"
         yield f"kills of the database's server {self.crashes}"
         yield f"  runs of: {_counted(self.kills_of)}"
         yield f"rows {self.rows}, requests {self.requests}, of them with a fault {self.faults}"
@@ -185,6 +198,7 @@ class Judged:
             held=_marks(held),
             first=_marks(before),
             previous=place.kill("", 0).previous,
+            recorded_s=place.recorded_s(self._began_s()) if shape.workers else {},
         )
         wrong += [*faults, *violations(case)]
         self._figures.add(case)
@@ -260,20 +274,70 @@ class Judged:
             if life == len(plan) + MAX_MORE_LIVES:
                 return kills, [f"it is not done after {life} lives: {told[-SHOWN_CHARS // 2 :]}"]
             point = plan[life] if life < len(plan) else ""
-            code, told = self._live(place, begin, point)
+            with self._worker_deaths(place, kills):
+                code, told = self._live(place, begin, point)
             self._figures.lives += 1
             if code == -signal.SIGKILL:
                 self._figures.kills[point] += 1
                 self._figures.kills_of[place.shape.name] += 1
-                kills.append(place.kill(point, mark_in_log(self._vendor)))
+                kills.append(self._kill(place, point))
                 continue
             if point:
                 self._figures.missed[point] += 1
+            (place.folder / "said.txt").write_text(told)
             if code not in {0, 1, 3} or "Traceback" in told or "damaged" in told:
                 return kills, [f"exit code {code} in life {life}: {told[-SHOWN_CHARS // 2 :]}"]
             if life >= len(plan) and code != 3 and place.registered():  # of 3 an account stopped
                 return kills, []
         raise AssertionError  # pragma: no cover - the loop above does not end
+
+    def _kill(self, place: Place, point: str) -> Kill:
+        if place.shape.workers is None:
+            return place.kill(point, mark_in_log(self._vendor))
+        return place.kill_amid(point, lambda: mark_in_log(self._vendor))
+
+    @contextmanager
+    def _worker_deaths(self, place: Place, kills: list[Kill]) -> Iterator[None]:
+        """Look at the record after each death of a worker, while the block runs.
+
+        Of workers that outlive the process that started them, too.
+        """
+        if place.shape.workers is None:
+            yield
+            return
+        is_over = threading.Event()
+
+        def look() -> None:
+            while not is_over.wait(LOOK_EVERY_S):
+                for point in place.new_deaths():
+                    self._figures.worker_kills[point] += 1
+                    self._figures.kills_of[place.shape.name] += 1
+                    kills.append(self._kill(place, point))
+
+        with ThreadPoolExecutor(1) as threads:
+            looking = threads.submit(look)
+            try:
+                yield
+            finally:
+                is_over.set()
+                looking.result()
+
+    def _planned_deaths(self) -> list[tuple[str, int, float]]:
+        """Of the workers of one life."""
+        points = [
+            self._chance.choice((*AMID_OF_WORKERS, RANDOM))
+            for _ in range(self._chance.randint(0, MAX_WORKER_DEATHS))
+        ]
+        return [
+            (
+                point,
+                self._chance.randint(1, MAX_NTH.get(point, MAX_NTH_OF_WORKERS)),
+                self._chance.uniform(
+                    0.0, MAX_UNTIL_DEATH_S if point == RANDOM else MAX_DELAY_S.get(point, 0.0)
+                ),
+            )
+            for point in points
+        ]
 
     def _live(self, place: Place, begin: list[str], point: str) -> tuple[int, str]:
         orders = LiveOverrides(
@@ -285,6 +349,8 @@ class Judged:
             checkpoint_pages=self._chance.choice((None, 4)),
             environ=place.environment(),
             lease_s=None if place.database is None else LEASE_S,
+            worker_deaths=self._planned_deaths() if place.shape.workers and point else [],
+            deaths=place.deaths_of_next_life() if place.shape.workers else None,
         )
         after_s = self._chance.uniform(0.0, MAX_UNTIL_SURPRISE_S) if point == RANDOM else None
         database = place.database
@@ -301,9 +367,16 @@ class Judged:
         known = place.registered()
         if not known:
             return begin
+        resume = ["resume", "--yes", *place.shape.options_to_resume]
         if known[0].state == "reported" or begin != place.begin:
-            return ["resume", "--yes", known[0].name]
-        return self._chance.choice((begin, ["resume", "--yes"], ["resume", "--yes", known[0].name]))
+            return [*resume, known[0].name]
+        again = begin if place.shape.workers is None else resume
+        return self._chance.choice((again, resume, [*resume, known[0].name]))
+
+    def _began_s(self) -> float:
+        """UTC seconds of the start of the log."""
+        with urllib.request.urlopen(f"{self._vendor.url}/_simulator/stats") as reply:
+            return time.time() - float(json.load(reply)["elapsed_s"])
 
     def _log(self) -> list[dict[str, Any]]:
         """What arrived since the last call."""
@@ -349,12 +422,13 @@ def loop(
     *,
     until_s: float = math.inf,
     server: PostgresServer | None = None,
+    shapes: Sequence[Shape] = SHAPES,
 ) -> Figures:
     """Kill that often, or until a moment in monotonic seconds; `tell` is told how far it is.
 
     server  where runs are on record; None: in files
     """
-    figures, numbers, shapes = Figures(), count(), cycle(SHAPES)
+    figures, numbers, next_shape = Figures(), count(), cycle(shapes).__next__
     chances = dict.fromkeys(FAULTS, CHANCE) | dict.fromkeys(PAUSING, CHANCE_OF_A_PAUSE)
     options = [part for each in chances.items() for part in ("--fault", "{}={}".format(*each))]
     options += ["--latency-ms", str(LATENCY_MS), "--jitter-ms", str(JITTER_MS)]
@@ -366,14 +440,14 @@ def loop(
         ):
             for _ in range(RUNS_PER_SIMULATOR):
                 if not _is_enough(figures, kills, until_s):
-                    judged.run(next(numbers), kills - figures.kills.total(), next(shapes))
-                    tell(f"{figures.kills.total()} kills, {len(figures.wrong)} violations")
+                    judged.run(next(numbers), kills - figures.all_kills, next_shape())
+                    tell(f"{figures.all_kills} kills, {len(figures.wrong)} violations")
     return figures
 
 
 def _is_enough(figures: Figures, kills: int, until_s: float) -> bool:
     is_late = time.monotonic() > until_s
-    return is_late or figures.kills.total() >= kills or len(figures.wrong) >= ENOUGH_WRONG
+    return is_late or figures.all_kills >= kills or len(figures.wrong) >= ENOUGH_WRONG
 
 
 def main() -> None:
@@ -383,14 +457,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--minutes", type=float, default=math.inf, help="kill no longer")
     parser.add_argument("--postgres", action="store_true", help="keep runs in a database")
+    parser.add_argument("--power-loss", action="store_true", help="of the database's server")
+    parser.add_argument("--by-workers", action="store_true", help="only runs of several workers")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     started_s = time.monotonic()
     until_s = started_s + 60 * given.minutes
     tell = partial(print, flush=True)
-    with postgres_server() if given.postgres else nullcontext() as server:
-        figures = loop(given.kills, folder, given.seed, tell, until_s=until_s, server=server)
+    if (given.by_workers or given.power_loss) and not given.postgres:
+        parser.error("--by-workers and --power-loss need --postgres")
+    shapes = [*([] if given.by_workers else SHAPES), *(BY_WORKERS if given.postgres else [])]
+    settings = SETTINGS | (LOSES_POWER if given.power_loss else {})
+    with postgres_server(settings) if given.postgres else nullcontext() as server:
+        figures = loop(
+            given.kills, folder, given.seed, tell, until_s=until_s, server=server, shapes=shapes
+        )
     print("\n".join(figures.lines()))
     print(f"took {time.monotonic() - started_s:.0f} s")
     if figures.wrong:

@@ -10,12 +10,10 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, replace
-from pathlib import Path
 
-from tests.torture.driver import LiveOverrides
+from tests.torture.driver import ROOT, LiveOverrides
 from tests.workplace import ENVIRON
 
-ROOT = Path(__file__).parents[2]
 LONGEST_LIFE_S = 180.0
 
 

@@ -7,8 +7,9 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Place:
         self.shape = shape
         self.known: set[str] = set()
         self._numbers = count()
+        self._deaths: Counter[str] = Counter()  # of workers, that were looked at
         ledger = "" if database is None else f'ledger = "{database.url}"\n'
         (folder / "pipeline.toml").write_text(ledger + shape.config(vendor))
         self.path = file.write(folder / "inputs" / "launch.csv")
@@ -71,6 +73,18 @@ class Place:
             return {}
         return {"PIPELINE_SCRATCH": str(self.folder / f"machine-{next(self._numbers)}")}
 
+    def deaths_of_next_life(self) -> str:
+        """The file for the deaths of its workers."""
+        (self.folder / "deaths").mkdir(exist_ok=True)
+        return str(self.folder / "deaths" / f"{next(self._numbers):04}.txt")
+
+    def new_deaths(self) -> list[str]:
+        """Where workers died since the last call; they are written down before they die."""
+        paths = (self.folder / "deaths").glob("*.txt")
+        found = Counter(point for path in paths for point in path.read_text().split())
+        new, self._deaths = found - self._deaths, found
+        return [*new.elements()]
+
     def kill(self, point: str, mark: int) -> Kill:
         """What a kill left; on files it is read off a copy."""
         if self.database is not None:
@@ -91,6 +105,23 @@ class Place:
             statuses |= now_ended
             previous |= previous_marks(copy, [*now_claimed, *now_ended])
         return self._killed(point, mark, claimed, statuses, previous)
+
+    def kill_amid(self, point: str, mark: Callable[[], int]) -> Kill:
+        """What a kill left while other processes of the run live, in a database.
+
+        mark  puts a line into the log
+        """
+        before = self.kill(point, 0)
+        number = mark()
+        after = self.kill(point, number)
+        claimed = after.claimed | (after.statuses.keys() - before.statuses.keys())
+        return replace(before, mark=number, claimed=claimed, is_amid=True)
+
+    def recorded_s(self, began_s: float) -> dict[int, float]:
+        """Row -> when its result was committed to the database, in seconds after `began_s`."""
+        if self.database is None:
+            return {}
+        return {row: at_s - began_s for row, at_s in self.database.committed()}
 
     def _kill_in(self, database: TorturedDatabase, point: str, mark: int) -> Kill:
         claimed: set[int] = set()

@@ -30,6 +30,7 @@ class Shape:
     has_preconditions  Adobe's rows that may not be repeated carry a precondition
     records_previous   it records previous states, and is undone at its end
     shares             shares of each account
+    workers            processes that send it, beside the one that began it; None: none
     """
 
     name: str
@@ -38,6 +39,7 @@ class Shape:
     has_preconditions: bool = True
     records_previous: bool = False
     shares: int = 1
+    workers: int | None = None
 
     def file(self, run: int, seed: int) -> File:
         """The file of a run."""
@@ -59,7 +61,12 @@ class Shape:
     @property
     def options(self) -> tuple[str, ...]:
         """Options of its `pipeline run`."""
-        return ("--record-previous",) if self.records_previous else ()
+        return (*self.options_to_resume, *("--record-previous",) * self.records_previous)
+
+    @property
+    def options_to_resume(self) -> tuple[str, ...]:
+        """Options of its `pipeline resume`."""
+        return () if self.workers is None else ("--workers", str(self.workers))
 
 
 ALL = (*COUPONS, *PROMOTIONS, *OFFERS, *STATUSES)
@@ -75,3 +82,8 @@ SHAPES = (
     Shape(name="promotions, undone", sorts=PROMOTIONS, times=3, records_previous=True),
     Shape(name="statuses", sorts=(*STATUSES, *BAD_IDS), times=3),
 )
+BY_WORKERS = (
+    Shape(name="all, by workers", sorts=ALL, times=2, has_preconditions=False, shares=4, workers=2),
+    Shape(name="coupons, by workers", sorts=COUPONS, times=3, shares=4, workers=2),
+)
+"""In a database only: what a worker leaves on files is in a record of each share."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.torture.worker_judge import Arrival, verdict
+from tests.torture.worker_judge import Arrival, Recorded, verdict
 
 GOOD = [Arrival(at_s, row) for row, at_s in ((1, 1.0), (2, 1.1), (3, 1.2), (4, 1.3))]
-RESULTS = {row: ("updated", row / 10 + 1.0) for row in (1, 2, 3, 4)}
+RESULTS = {row: Recorded("updated", row / 10 + 1.0) for row in (1, 2, 3, 4)}
 ENTITIES = {1: "a", 2: "b", 3: "a", 4: "b"}
 
 
@@ -15,10 +15,10 @@ ENTITIES = {1: "a", 2: "b", 3: "a", 4: "b"}
     ("arrivals", "results", "most_twice", "broken"),
     [
         pytest.param(GOOD, RESULTS, 0, [], id="each row once"),
-        pytest.param(GOOD, {1: ("updated", 1.1)}, 0, ["3 rows lost"], id="no results"),
+        pytest.param(GOOD, {1: Recorded("updated", 1.1)}, 0, ["3 rows lost"], id="no results"),
         pytest.param(
             GOOD,
-            RESULTS | {4: ("not_attempted", 1.4)},
+            RESULTS | {4: Recorded("not_attempted", 1.4)},
             0,
             ["1 rows lost"],
             id="a row that nobody sent is no end of it",
@@ -28,6 +28,13 @@ ENTITIES = {1: "a", 2: "b", 3: "a", 4: "b"}
         ),
         pytest.param(
             [*GOOD, Arrival(1.41, 4)], RESULTS, 0, ["1 rows sent twice"], id="more than in flight"
+        ),
+        pytest.param(
+            [*GOOD, Arrival(1.41, 4)],
+            RESULTS | {4: Recorded("updated", 1.42, attempts=2)},
+            0,
+            [],
+            id="tried again after no answer",
         ),
         pytest.param(
             [*GOOD, Arrival(2.0, 4)],

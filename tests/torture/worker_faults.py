@@ -6,6 +6,9 @@
 A run of an account in four shares, with PostgreSQL as its store, a strict sliding window at the
 vendor, and one fault amid it. Ends with 1 where a promise was broken; the folder of such a run
 stays, and is named. The cut needs root, for a network namespace.
+
+The fault "partition, default sockets" shows that the cut can be noticed: the other host's sockets
+have no TCP_USER_TIMEOUT, and it MUST end with 1. It runs only by name.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,7 @@ from pathlib import Path
 import trustme
 
 from pipeline.store.postgres.store import PgStore
+from pipeline.store.seam import share_lease
 from tests.postgres import PostgresServer, postgres_server
 from tests.postgres_tls import tls_in_front
 from tests.torture.far_host import FarHost, far_host, why_not
@@ -32,8 +36,10 @@ from tests.torture.fault_table import (
     IN_FLIGHT,
     LATENCY,
     LIMITS,
+    LONGER,
     NO_FAULT,
     RATE,
+    SHARES,
     configuration,
     dropped,
     judged,
@@ -47,9 +53,15 @@ BEFORE_S = 4.0
 """From the first request to the fault."""
 LONGER_THAN_A_LEASE_S = 20.0
 LIMIT_S = 240.0
-LONGER = 1.3
-"""By which a file is longer than the time in which the use of the quota is measured."""
 COMMAND = (sys.executable, "-m", "pipeline")
+_UNSET = "from pipeline.workers import vendor_socket; vendor_socket.USER_TIMEOUT = None"
+DEFAULT_SOCKETS = (sys.executable, "-c", f"{_UNSET}; import pipeline.cli; pipeline.cli.main()")
+"""The command, whose requests the kernel delivers however late."""
+HANDED_OVER_S = 1.0
+"""From the cut to the vendor to that to the database: rows are claimed, and requests handed to the
+kernel."""
+DELIVERED_S = 90.0
+"""Within which a kernel sends again, or gives up, what was not acknowledged."""
 
 
 @dataclass(slots=True)
@@ -58,6 +70,7 @@ class Stage:
 
     folder   of the driver; `elsewhere` is that of a worker that joins
     host     the other host; None: everything is here
+    far_command  the command there
     workers  of the driver
     """
 
@@ -68,6 +81,7 @@ class Stage:
     workers: int
     rows: int
     host: FarHost | None = None
+    far_command: Sequence[str] = COMMAND
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -79,7 +93,7 @@ class Stage:
         """Start a command."""
         command = [*COMMAND, *words]
         if far and self.host is not None:
-            command = self.host.command(*command)
+            command = self.host.command(*self.far_command, *words)
         folder = self.elsewhere if far else self.folder
         with (self.folder / f"log-{len(self.started)}").open("wb") as log:
             process = subprocess.Popen(
@@ -106,6 +120,27 @@ class Stage:
             if time.monotonic() > end_s:
                 raise TimeoutError(f"fewer than {number} requests arrived")
             time.sleep(0.05)
+
+    def await_shares(self, pid: int) -> None:
+        """Wait until a process has two of the shares, as many as the other worker."""
+        end_s = time.monotonic() + LIMIT_S
+        run = self.run()
+        with closing(self.store()) as store:
+            names = [share_lease(run, each.share) for each in store.runs.shares(run)]
+            held = [store.lease(name) for name in names]
+            while [it.pid for each in held if (it := each.holder())].count(pid) < SHARES // 2:
+                if time.monotonic() > end_s:
+                    raise TimeoutError(f"process {pid} has too few shares")
+                time.sleep(0.05)
+
+    def await_delivery(self) -> None:
+        """Wait until the other host's kernel has delivered, or given up, all that it was handed."""
+        end_s = time.monotonic() + DELIVERED_S
+        port = int(self.vendor.url.rpartition(":")[2])
+        while self.host is not None and self.host.undelivered(port):
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"bytes were not delivered in {DELIVERED_S:g} s")
+            time.sleep(0.2)
 
     def log(self) -> str:
         """What the commands printed."""
@@ -167,15 +202,18 @@ def database_killed(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess
 
 
 def partition(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-    """The cable of the other host is cut for longer than a lease."""
+    """Both cables of the other host are cut for longer than a lease, that to the vendor first."""
     assert stage.host is not None
-    stage.host.cut()
+    stage.host.vendor.cut()
+    time.sleep(HANDED_OVER_S)
+    stage.host.database.cut()
     time.sleep(LONGER_THAN_A_LEASE_S)
-    stage.host.mend()
+    stage.host.database.mend()
+    stage.host.vendor.mend()
     return driver
 
 
-FAULTS: Mapping[str, Fault] = {
+FAULTS: dict[str, Fault] = {
     NO_FAULT: nothing,
     "worker killed": worker_killed,
     "worker stopped": worker_stopped,
@@ -184,7 +222,8 @@ FAULTS: Mapping[str, Fault] = {
     "database killed": database_killed,
     "partition": partition,
 }
-FAR = frozenset({"partition"})
+UNSAFE_PARTITION = "partition, default sockets"
+FAR = frozenset({"partition", UNSAFE_PARTITION})
 
 
 @contextmanager
@@ -193,11 +232,11 @@ def staged(folder: Path, *, workers: int, seconds: float, is_far: bool) -> Itera
     rows = int(RATE * seconds)
     with ExitStack() as stack:
         host = stack.enter_context(far_host()) if is_far else None
-        address = LOCAL if host is None else host.near_address
+        address = LOCAL if host is None else host.vendor.near_address
         database = stack.enter_context(postgres_server(DATABASE))
         url = database.new_database()
         if host is not None:
-            url = stack.enter_context(_over_tls(folder, url, host.near_address))
+            url = stack.enter_context(_over_tls(folder, url, host.database.near_address))
         vendor = stack.enter_context(simulator(*LIMITS, *LATENCY, "--host", address))
         stage = Stage(folder, vendor, database, url, workers, rows, host)
         for each in (folder, stage.elsewhere):
@@ -239,11 +278,15 @@ def attempt(name: str, folder: Path, *, workers: int, seconds: float) -> tuple[V
         driver = stage.start("run", "--yes", "--workers", str(near), file)
         joined = None
         if name in FAR:
+            stage.far_command = DEFAULT_SOCKETS if name == UNSAFE_PARTITION else COMMAND
             joined = stage.start("worker", stage.run(), far=True)
         stage.await_requests(1)
         time.sleep(BEFORE_S)
-        driver = FAULTS[name](stage, driver)
+        if joined is not None:
+            stage.await_shares(joined.pid)
+        driver = (FAULTS | {UNSAFE_PARTITION: partition})[name](stage, driver)
         wrong = [f"{word} ended with {code}" for word, code in _ends(driver, joined) if code]
+        stage.await_delivery()
         within_s = seconds if is_clean else None
         found = judged(stage.vendor, stage.database, stage.rows, within_s)
         wrong += found.broken(most_twice=IN_FLIGHT)
@@ -268,7 +311,13 @@ def main() -> None:
     why = why_not()
     if why:
         print(f"{', '.join(sorted(FAR))} is left out: {why}")
-    tabulate(__doc__, FAULTS, attempt, left_out=FAR if why else ())
+    tabulate(
+        __doc__,
+        [*FAULTS, UNSAFE_PARTITION],
+        attempt,
+        left_out=FAR if why else (),
+        by_name={UNSAFE_PARTITION},
+    )
 
 
 if __name__ == "__main__":

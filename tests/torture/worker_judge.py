@@ -22,6 +22,18 @@ class Arrival(NamedTuple):
     is_applied: bool = True
 
 
+class Recorded(NamedTuple):
+    """The result of a row.
+
+    at_s      UTC seconds of the commit that recorded it
+    attempts  of the process that recorded it
+    """
+
+    status: str
+    at_s: float
+    attempts: int = 1
+
+
 class Verdict(NamedTuple):
     """What became of a run.
 
@@ -29,7 +41,8 @@ class Verdict(NamedTuple):
     lost          rows without a result
     unknown       rows that ended unknown
     twice         rows that arrived again after they had been let in
-    acknowledged  of them, those whose result was on record when they arrived again
+    retried       of them, those that were tried again as no answer came in time: a busy machine
+    acknowledged  of `twice`, those whose result was on record when they arrived again
     disordered    requests that arrived after a later row of their entity
     refused       requests above the vendor's quota
     worst         most requests within a second
@@ -41,6 +54,7 @@ class Verdict(NamedTuple):
     lost: int
     unknown: int
     twice: int
+    retried: int
     acknowledged: int
     disordered: int
     refused: int
@@ -51,7 +65,8 @@ class Verdict(NamedTuple):
     def broken(self, *, most_twice: int) -> list[str]:
         """The promises that were broken, in words.
 
-        >>> verdict(5, [Arrival(1.0, 1)], {1: ("updated", 1.1)}, {}, 5).broken(most_twice=0)
+        >>> results = {1: Recorded("updated", 1.1)}
+        >>> verdict(5, [Arrival(1.0, 1)], results, {}, 5).broken(most_twice=0)
         ['4 rows lost']
         """
         limits = {
@@ -59,7 +74,7 @@ class Verdict(NamedTuple):
             "rows sent again that were on record": (self.acknowledged, 0),
             "requests out of order": (self.disordered, 0),
             "requests refused": (self.refused, 0),
-            "rows sent twice": (self.twice, most_twice),
+            "rows sent twice": (self.twice - self.retried, most_twice),
         }
         return [f"{found} {what}" for what, (found, most) in limits.items() if found > most]
 
@@ -67,7 +82,7 @@ class Verdict(NamedTuple):
 def verdict(
     rows: int,
     arrivals: Sequence[Arrival],
-    results: Mapping[int, tuple[str, float]],
+    results: Mapping[int, Recorded],
     entity_of: Mapping[int, str],
     rate: int,
     *,
@@ -77,7 +92,6 @@ def verdict(
     """Judge a run.
 
     arrivals  in order of arrival
-    results   row -> its status, and the UTC seconds of the commit that recorded it
     rate      requests per second that the vendor lets in
     slack_s   by which the two clocks may differ
     within_s  the use of the quota is that of so many seconds after the first request; None: of all.
@@ -94,7 +108,7 @@ def verdict(
         if each.row in seen:
             twice.add(each.row)
             recorded = results.get(each.row)
-            if recorded is not None and each.at_s > recorded[1] + slack_s:
+            if recorded is not None and each.at_s > recorded.at_s + slack_s:
                 acknowledged.add(each.row)
         seen.add(each.row)
         entity = entity_of.get(each.row, str(each.row))
@@ -104,12 +118,13 @@ def verdict(
     span_s = max(times_s, default=0.0) - min(times_s, default=0.0)
     asked_s = span_s if within_s is None else min(span_s, within_s)
     applied = sum(each.is_applied and each.at_s - times_s[0] <= asked_s for each in arrivals)
-    statuses = Counter(status for status, _ in results.values())
+    statuses = Counter(each.status for each in results.values())
     return Verdict(
         rows=rows,
         lost=rows - len(results) + statuses["not_attempted"],
         unknown=statuses["unknown"],
         twice=len(twice),
+        retried=sum(row in results and results[row].attempts > 1 for row in twice),
         acknowledged=len(acknowledged),
         disordered=disordered,
         refused=sum(each.is_refused for each in arrivals),

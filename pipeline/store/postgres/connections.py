@@ -73,8 +73,16 @@ class PgConnection(psycopg.Connection[PgRow]):
     answer_s: float = OUTAGE.answer_s
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Raise OperationalError if there is no answer in time, as with a lost connection."""
-        return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        """Raise OperationalError if there is no answer in time, as with a lost connection.
+
+        It is closed then: who rolls back would wait as long again, behind what was asked before.
+        """
+        try:
+            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is None:
+                self.close()
+            raise
 
 
 class PgConnections:

@@ -17,7 +17,9 @@ from pipeline.store.postgres.connections import Outage, durable
 from pipeline.store.postgres.store import PgStore
 from pipeline.store.run_entry import Run
 from pipeline.store.seam import run_lease
-from tests.postgres import PostgresServer, postgres_server
+from tests.postgres import LOSES_POWER, PostgresServer, postgres_server
+
+POWER_CUTS = 8
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,36 @@ def test_a_run_goes_on_when_the_database_is_back(server, how):
         assert ledger.commits == len(acknowledged)
 
 
+def test_what_was_acknowledged_survives_loss_of_power():
+    """After each commit, among them those of leases and send times, which may be lost."""
+    with (
+        postgres_server(LOSES_POWER) as server,
+        PgStore(server.new_database(), environ={}, ttl_s=600.0) as store,
+    ):
+        server.execute("checkpoint")
+        store.new_ledger("monday")
+        lease = store.lease(run_lease("monday"))
+        assert lease.take()
+        ledger = store.ledger("monday", None, lease)
+        for row in range(1, POWER_CUTS + 1):
+            ledger.record([row + 1], [result(row)])
+            server.stop(signal.SIGKILL)
+            server.start()
+            assert [each.row for each in ledger.results(1, 10**9)] == list(range(1, row + 1))
+            assert list(ledger.claimed()) == [row + 1]
+
+
+def test_a_server_that_loses_power_loses_what_no_commit_waited_for():
+    """Otherwise the test above could not fail."""
+    with postgres_server(LOSES_POWER) as server:
+        server.execute("create table kept (row int)")
+        server.execute("checkpoint")
+        server.execute("insert into kept values (1)")
+        server.stop(signal.SIGKILL)
+        server.start()
+        assert server.execute("select row from kept") == []
+
+
 def test_a_database_that_stays_away_ends_the_run_in_words(server):
     outage = Outage(most_s=1.0)
     with PgStore(server.new_database(), environ={}, outage=outage) as store:
@@ -94,6 +126,18 @@ def test_a_database_that_answers_nothing_counts_as_away(server):
         finally:
             server.resume()
         assert store.runs.names() == set()
+
+
+def test_a_change_without_an_answer_is_not_rolled_back_behind_it(server, caplog):
+    outage = Outage(answer_s=0.5, most_s=0.5)
+    with PgStore(server.new_database(), environ={}, outage=outage) as store:
+        server.suspend()
+        try:
+            with pytest.raises(RunAborted, match="cannot be used"):
+                store.new_ledger("monday")
+        finally:
+            server.resume()
+    assert not caplog.records
 
 
 def test_a_process_that_stops_in_the_middle_holds_no_lock_for_long(database):
