@@ -64,6 +64,14 @@ KNOWN = {
     ),
     "every other one": (Terms(), rows(50, "a", "503") + rows(1, "c") + rows(50, "b")),
     "guards": (Terms(manner="adobe"), rows(12, "b", "500", is_once=True) + rows(200, "a")),
+    "the last ones are bad, and one comes again": (
+        Terms(manner="oracle", quota="20/s", groups=20),
+        [
+            *rows(2, "a", group="x"),
+            *rows(6, "b", "500", group="x"),
+            *(Line("b0", "500", group="x"), Line("c", group="x"), Line("b0", group="x")),
+        ],
+    ),
     "the last ones are bad, and a while cannot be reached": (
         Terms(
             manner="oracle",
@@ -252,6 +260,7 @@ FOUND_BY = {
     "former": "bad ones, then such as may not be repeated",
     "no_turn_for_once": "bad ones, then such as may not be repeated",
     "groups_end_together": "a bad one in each group hangs",
+    "never_at_fault": "the last ones are bad, and one comes again",
 }
 """A wrong rule and a known case that starves under it. LIVENESS_SEEDS searches for others."""
 
