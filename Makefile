@@ -36,7 +36,7 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 # Many tests wait for clocks and processes: six at once keep two cores busy. Byte code is written,
 # because tests start hundreds of processes. The quiet ones are collected from the files that have some.
 test: export PYTHONDONTWRITEBYTECODE =
-test: .venv/dev ## run the tests (on two cores in ten minutes)
+test: .venv/dev ## run the tests (nine minutes on two cores)
 	@$(BIN)/python -m pytest -n 6 --dist worksteal -m "not quiet"
 	@$(BIN)/python -m pytest -m quiet $$(grep -rl --include='test_*.py' 'mark\.quiet' tests)
 
