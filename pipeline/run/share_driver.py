@@ -218,16 +218,16 @@ class _Driver:
         """True if nobody works on the run, and nobody will."""
         if self._is_replaced:
             return True
-        if self.held:
-            return False
-        if is_over(self.states):
-            return True
+        if self.held or is_over(self.states):
+            return not self.held
         if self.is_stopped:
             return self._is_passed_on and (
                 not self.workers.alive() or self._is_later(GIVE_UP_AFTER_S)
             )
         if self._due_s or self.workers.alive() or not self.count:
             return False
+        if self._store.orders.given(self.prepared.run).is_stop:
+            return False  # they obeyed an order that this process has yet to read
         self.outcome.failure = RunAborted(f"no worker is left: {kinds(self._gone)}")
         return True
 
