@@ -33,12 +33,12 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 	fi; \
 	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv shows which."
 
-# Most tests wait for clocks and processes: four at once keep two cores busy. Byte code is written,
-# because tests start the command hundreds of times.
+# Many tests wait for clocks and processes: five at once keep two cores busy. Byte code is written,
+# because tests start hundreds of processes. The quiet ones are collected from the files that have some.
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev ## run the tests (on two cores in ten minutes)
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not quiet"
-	@$(BIN)/python -m pytest -m quiet
+	@$(BIN)/python -m pytest -n 5 --dist worksteal -m "not quiet"
+	@$(BIN)/python -m pytest -m quiet $$(grep -rl --include='test_*.py' 'mark\.quiet' tests)
 
 # What a test proves is the same with small numbers and with these, which find what is rare.
 test-long: export PYTHONDONTWRITEBYTECODE =

@@ -30,6 +30,10 @@ GRAIN_S = 0.001
 """Seconds that a callback waits at least: permits that come meanwhile are used together. No reply
 frees a permit sooner."""
 
+TOGETHER_S, MANY = 0.008, 2
+"""The same if two permits or more come meanwhile: each look costs as much as sending some requests.
+Less than half of `LEARNED_CATCH_UP_S`, or slots would be lost."""
+
 MIN_WAIT_S = 1e-4
 _LONG_WAIT_S = 0.1  # a reply or a lifted pause may end a longer wait
 
@@ -209,8 +213,9 @@ class RateLimiter:
         wait_s, bucket = self._wait_s(), self._current_bucket()
         if bucket is not None:
             wait_s = max(wait_s, bucket.free_in_s())
-            if bucket.max_rate > 1:  # else a late slot is lost
-                return wait_s if wait_s <= 0 else max(wait_s, GRAIN_S)
+            if wait_s > 0 and bucket.max_rate > 1:  # else a late slot is lost
+                permits = TOGETHER_S * bucket.max_rate / bucket.time_period
+                return max(wait_s, TOGETHER_S if permits >= MANY else GRAIN_S)
         return wait_s
 
     def _wait_s(self) -> float:

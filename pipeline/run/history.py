@@ -14,13 +14,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from pipeline import run as engine
 from pipeline.config import Config
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
 from pipeline.model.plan import MadeOf
 from pipeline.model.quota import Quota
 from pipeline.reporter import Summary, read_summary
 from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
-from pipeline.run import report_only
 from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.recover import recover
@@ -159,7 +159,7 @@ def report_of(
     with prepared.lease:
         count = recover(prepared, entry(config, name).run.commits)
     tell(f"{count} rows of run {name} are unknown now; the old record is kept beside the new one")
-    return report_only(_reopened(config, name)), True
+    return engine.report_only(_reopened(config, name)), True
 
 
 def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
@@ -173,7 +173,7 @@ def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
             f"run {name} has no report, and none can be made: its files in "
             f"{open_store(config).files(name).folder} are gone"
         )
-    return report_only(_reopened(config, name)), True
+    return engine.report_only(_reopened(config, name)), True
 
 
 def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:

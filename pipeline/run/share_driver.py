@@ -44,6 +44,9 @@ from pipeline.workers.account_shares import whole_progress
 LOOK_EVERY_S = 0.5
 KILL_AFTER_S = 10.0
 """Seconds beyond their grace time after which own workers that do not stop are killed."""
+GIVE_UP_AFTER_S = 60.0
+"""Seconds after that, in which nobody has a share and own workers are still not known to have
+ended: what started them cannot be reached. They have nothing left to do."""
 
 
 def give_out_shares(prepared: Prepared) -> None:
@@ -220,14 +223,16 @@ class _Driver:
         """True if nobody works on the run, and nobody will."""
         if self._is_replaced:
             return True
-        if self.held:
-            return False
-        if is_over(self.states):
-            return True
+        if self.held or is_over(self.states):
+            return not self.held
         if self.is_stopped:
-            return self._is_passed_on and not self.workers.alive()
+            return self._is_passed_on and (
+                not self.workers.alive() or self._is_later(GIVE_UP_AFTER_S)
+            )
         if self._due_s or self.workers.alive() or not self.count:
             return False
+        if self._store.orders.given(self.prepared.run).is_stop:
+            return False  # they obeyed an order that this process has yet to read
         self.outcome.failure = RunAborted(f"no worker is left: {kinds(self._gone)}")
         return True
 
@@ -259,16 +264,22 @@ class _Driver:
 
     def _hurry(self) -> None:
         """End own workers at once after a second signal, or if they do not end by themselves."""
-        late_s = self.prepared.options.grace_s + KILL_AFTER_S
-        is_late = self._stopped_s is not None and self.clock() > self._stopped_s + late_s
-        if len(self._stopping) > 1 or is_late:
+        if len(self._stopping) > 1 or self._is_later(0.0):
             self.workers.stop(at_once=True)
+
+    def _is_later(self, by_s: float) -> bool:
+        """True if own workers should have stopped so long ago."""
+        late_s = self.prepared.options.grace_s + KILL_AFTER_S + by_s
+        return self._stopped_s is not None and self.clock() > self._stopped_s + late_s
 
     async def _see_them_off(self) -> None:
         """Wait for own workers, which have nothing left to do."""
         until_s = self.clock() + KILL_AFTER_S
-        while self.workers.alive():
+        while alive := self.workers.alive():
             self.workers.ended()
+            if self.clock() > until_s + GIVE_UP_AFTER_S or self._is_later(GIVE_UP_AFTER_S):
+                self.environment.tell(f"{alive} workers are not known to have ended")
+                return
             if self.clock() > until_s:
                 self.workers.stop(at_once=True)
             await anyio.sleep(LOOK_EVERY_S / 10)

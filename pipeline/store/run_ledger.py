@@ -74,16 +74,19 @@ _MIGRATIONS = (
 )
 
 _END = """
-INSERT INTO results (row, status, checksum, record) VALUES {}
+INSERT INTO results (row, status, checksum, record)
+SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
 ON CONFLICT (row) DO UPDATE
 SET status = excluded.status, checksum = excluded.checksum, record = excluded.record
 WHERE status = 'not_attempted'
 """
-# Few texts, so that each is prepared once; many rows in one step, because every step gives up the
-# interpreter, and a busy event loop is slow to hand it back.
+# Many rows in one step, because every step gives up the interpreter, and a busy event loop is slow
+# to hand it back. Few texts, so that each is prepared once: the rest of the rows are null.
 _ENDS = {
-    size: _END.format(", ".join(["(?, ?, ?, ?)"] * size)) for size in (128, 64, 32, 16, 8, 4, 2, 1)
+    size: _END.format(", ".join(["(?, ?, ?, ?)"] * size))
+    for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 }
+_MOST_IN_STEP = 512
 _READ = """
 SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
 """
@@ -184,12 +187,12 @@ class RunLedger(DatabaseRecord):
         self._claims.recorded(window, [line[0] for line in lines])
 
     def _end(self, connection: Connection, lines: Sequence[Line]) -> None:
-        first = written = 0
-        for size, statement in _ENDS.items():
-            while first + size <= len(lines):
-                values = [*chain.from_iterable(lines[first : first + size])]
-                written += connection.execute(statement, values).rowcount
-                first += size
+        written = 0
+        for first in range(0, len(lines), _MOST_IN_STEP):
+            some = lines[first : first + _MOST_IN_STEP]
+            size = 1 << (len(some) - 1).bit_length()
+            values = [*chain.from_iterable(some), *[None] * (4 * (size - len(some)))]
+            written += connection.execute(_ENDS[size], values).rowcount
         if written != len(lines):
             self._database.roll_back()  # else the new results would hide the existing one
             raise LedgerError(f"row {self._second(lines)} has a result already in {self._path}")

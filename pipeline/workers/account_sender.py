@@ -126,7 +126,6 @@ class AccountSender:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._queue.feed, lambda: self.stopped is not None)
                     tasks.start_soon(self._queue.watch, lambda: self._concurrency.due_s)
-                    tasks.start_soon(self._attempts.held_replies.run)
                     self._tasks = tasks
                     await self._pump.run(tasks)
                     tasks.cancel_scope.cancel()

@@ -5,10 +5,12 @@ Only the rows wait: their requests are over, and other requests are sent meanwhi
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -19,24 +21,31 @@ from pipeline.workers.reply_certainty import CERTAIN_AFTER_S
 
 Decide = Callable[[], None]
 
-GRAIN_S = 0.004
+GRAIN_S = 0.008
 """The shortest time between two rounds: decisions that are due meanwhile are made together."""
 
 
+def _call(act: Callable[..., None], *given: Any) -> None:
+    act(*given)
+
+
 class HeldReplies:
-    """Calls decisions once their reply is certain.
+    """Calls decisions once their reply is certain. Use it within an event loop.
 
     clock  monotonic seconds
 
+    guarded     calls what a timer calls: nobody awaits it, so an error would be lost
     on_release  called after decisions were made
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.guarded: Callable[..., None] = _call
         self.on_release: Callable[[], None] = lambda: None
         self._held: list[tuple[float, int, Decide]] = []
         self._numbers = count()
-        self._sooner = anyio.Event()
+        self._next: asyncio.Handle | None = None  # begins or ends the next round
+        self._rings_s = 0.0
 
     def __len__(self) -> int:
         """Return the number of replies that are held."""
@@ -44,20 +53,27 @@ class HeldReplies:
 
     def hold(self, certain_at_s: float, decide: Decide) -> None:
         """Call `decide` at `certain_at_s`, or when all is released."""
-        if not self._held or certain_at_s < self._held[0][0] - GRAIN_S:
-            self._sooner.set()
         heapq.heappush(self._held, (certain_at_s, next(self._numbers), decide))
+        if self._next is None or certain_at_s < self._rings_s - GRAIN_S:
+            self._set_timer()
 
-    async def run(self) -> None:
-        """Make decisions when they are due, until cancelled."""
-        while True:
-            wait_s = self._held[0][0] - self._clock() if self._held else None
-            with anyio.move_on_after(None if wait_s is None else max(GRAIN_S, wait_s)):
-                await self._sooner.wait()
-            self._sooner = anyio.Event()
-            until_s = self._clock()
-            await _read_arrived()
-            self.release(until_s)
+    def _set_timer(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        wait_s = max(GRAIN_S, self._held[0][0] - self._clock())
+        self._rings_s = self._clock() + wait_s
+        self._next = asyncio.get_running_loop().call_later(wait_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        """Let the event loop read what has arrived, then make decisions; see `_read_arrived`."""
+        loop, self._rings_s = asyncio.get_running_loop(), -math.inf
+        self._next = loop.call_soon(loop.call_soon, self.guarded, self._on_read, self._clock())
+
+    def _on_read(self, until_s: float) -> None:
+        self._next = None
+        self.release(until_s)
+        if self._held and self._next is None:
+            self._set_timer()
 
     def release(self, until_s: float = math.inf) -> None:
         """Make the decisions that are due until `until_s`."""

@@ -61,6 +61,7 @@ class Pump:
         self._result_writer = deps.result_writer
         self._owner = owner
         self.is_gated = deps.environment.is_gated
+        attempts.held_replies.guarded = self._guarded
         if self.is_gated:
             attempts.held_replies.on_release = self.call_soon
         self.failure: BaseException | None = None

@@ -72,6 +72,11 @@ def test_a_command_without_a_file_or_a_request_imports_nothing_that_sends(comman
     assert imported(command, "--help") & OF_SENDING == set()
 
 
+def test_a_list_of_runs_imports_nothing_that_connects(tmp_path):
+    configure(tmp_path, "http://127.0.0.1:1")
+    assert imported("runs", folder=tmp_path) & {"aiohttp", "httptools", "jinja2"} == set()
+
+
 def test_a_run_imports_what_sends_once_its_file_is_read():
     """And never what only other commands need."""
     others = {"aiohttp.web", "pipeline.plan", "pipeline.watch", "pipeline.simulator", "jinja2"}

@@ -18,8 +18,9 @@ from pipeline.watch import DropError
 from pipeline.watch.bucket_drops import UNREAD_S, BucketDrops
 from tests.cli.command import environment, start
 from tests.object_server import ObjectServer, Proxy, ProxyHandler, hangs_up
-from tests.object_storage.test_watch import left, moved, rows_of, until, watching, working_folder
+from tests.object_storage.test_watch import left, moved, rows_of, watching, working_folder
 from tests.postgres import PostgresServer
+from tests.waiting import until
 from tests.workplace import ENVIRON, Simulator, row_of, simulator
 
 ROWS = 80

@@ -293,3 +293,35 @@ def test_a_callback_that_fails_stops_nobody_else():
         assert reported
 
     virtual_time.run(main)
+
+
+@pytest.mark.parametrize(
+    ("limit", "most_wakes", "least_sent"),
+    [
+        (1_000, 130, 960),  # eight permits at a time
+        (500, 130, 480),
+        (200, 210, 190),  # two would be few: each is used as it comes
+        (20, 21, 19),
+    ],
+)
+def test_permits_that_come_quickly_are_used_together(limit, most_wakes, least_sent):
+    async def main() -> tuple[int, int]:
+        sender, wakes = Sender(limiter_of(Quota(limit, 1.0)), lambda: 0.010), 0
+
+        def pump() -> None:
+            nonlocal wakes
+            wakes += 1
+            while (number := sender.account.try_permit()) is not None:
+                sender._send("callback", number)
+            sender.account.call_when_free(pump)
+
+        pump()
+        await anyio.sleep(4.0)
+        before_wakes, before_sent = wakes, len(sender.got)
+        await anyio.sleep(4.0)
+        sender.account.close()
+        return (wakes - before_wakes) / 4, (len(sender.got) - before_sent) / 4
+
+    wakes_per_s, sent_per_s = virtual_time.run(main)
+    assert wakes_per_s <= most_wakes
+    assert sent_per_s >= least_sent

@@ -113,6 +113,21 @@ def test_the_log_stays_small_however_long_a_reader_takes(tmp_path):
         assert sum(1 for _ in reader) == 10_028
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 127, 300, 511, 512, 513, 1_025])
+def test_any_number_of_results_is_one_commit(tmp_path, count):
+    """They are written many in one step, whose rest is empty."""
+    with RunLedger.create(tmp_path / "ledger.db") as ledger:
+        before = ledger.commits
+        ledger.record([], [result(row) for row in range(1, count + 1)])
+        assert ledger.commits == before + 1
+        assert list(ledger.results(1, LAST)) == [result(row) for row in range(1, count + 1)]
+        with pytest.raises(LedgerError, match=f"^row {count} "):  # in the last place of a step
+            ledger.record(
+                [], [result(row) for row in range(count + 1, 2 * count)] + [result(count)]
+            )
+        assert ledger.counts() == {Status.UPDATED: count}
+
+
 def test_it_serves_any_thread(tmp_path):
     with RunLedger.create(tmp_path / "ledger.db") as ledger:
         thread = threading.Thread(target=ledger.record, args=([2], [result(1)]))

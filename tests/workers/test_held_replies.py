@@ -8,8 +8,10 @@ from collections import defaultdict
 import pytest
 
 from pipeline.model import Link, NoReply, Reply, ReplyStanding, Status
+from pipeline.workers.attempts import Attempts
 from pipeline.workers.held_replies import HeldReplies, when_certain
 from pipeline.workers.transport import Transport
+from tests.scenarios import virtual_time
 from tests.workers.drive import drive, job, with_retry
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 
@@ -75,6 +77,76 @@ async def test_nobody_is_held_where_nothing_more_can_become_known():
     assert decided == [1, 0]
     held.release()
     assert decided == [1, 0, 2]
+
+
+def test_decisions_are_made_in_few_rounds_and_none_before_its_time():
+    async def main() -> list[tuple[float, float]]:
+        loop, made = asyncio.get_running_loop(), list[tuple[float, float]]()
+        held = HeldReplies(loop.time)
+
+        def hold(at_s: float) -> None:
+            held.hold(at_s, lambda: made.append((at_s, round(loop.time(), 4))))
+
+        hold(0.500)
+        hold(0.100)  # sooner than the one before
+        for number in range(20):
+            hold(0.200 + number / 1000)
+        await asyncio.sleep(0.15)
+        hold(0.160)
+        await asyncio.sleep(1.0)
+        assert len(held) == 0
+        return made
+
+    made = virtual_time.run(main)
+    assert len(made) == 23
+    assert all(at_s - 1e-4 <= now_s <= at_s + 0.017 for at_s, now_s in made), made
+    assert len({now_s for _, now_s in made}) <= 7
+
+
+def test_a_reply_too_many_that_arrives_as_late_as_the_decision_is_read_before_it():
+    async def main() -> list[str]:
+        loop, seen = asyncio.get_running_loop(), list[str]()
+        held = HeldReplies(loop.time)
+        held.hold(0.1, lambda: seen.append("decided"))
+        loop.call_at(0.1, lambda: loop.call_soon(seen.append, "read"))
+        await asyncio.sleep(0.2)
+        return seen
+
+    assert virtual_time.run(main) == ["read", "decided"]
+
+
+async def test_an_error_of_a_decision_goes_to_who_guards_and_the_others_are_made_at_the_end():
+    held, errors, decided = HeldReplies(asyncio.get_running_loop().time), [], []
+
+    def guarded(act, *given) -> None:
+        try:
+            act(*given)
+        except ZeroDivisionError as error:
+            errors.append(error)
+
+    held.guarded = guarded
+    held.hold(0.0, lambda: 1 / 0)
+    held.hold(1e9, lambda: decided.append(1))
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if errors:
+            break
+    assert len(errors) == 1
+    assert decided == []
+    held.release()
+    assert decided == [1]
+
+
+async def test_an_error_of_a_decision_ends_the_sender(monkeypatch):
+    def broken(*_given: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Attempts, "_decide", broken)
+    monkeypatch.setattr(Attempts, "_decide_plain", broken)
+    async with asyncio.timeout(20):
+        with pytest.raises(ExceptionGroup) as raised:
+            await through(Proxy(0.0, connections=0), 1)
+    assert raised.value.subgroup(ZeroDivisionError) is not None
 
 
 async def test_a_read_is_believed_once_its_connection_stayed_quiet():

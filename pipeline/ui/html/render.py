@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,6 +21,7 @@ from pipeline.model.sample import LATENCY_BOUNDS_S
 from pipeline.reporter.aggregate import Aggregate, ExampleRow
 from pipeline.reporter.summary import Counts, ErrorSummary, Summary
 from pipeline.ui.html.advice import ended, headline, steps, tone_of
+from pipeline.ui.html.compiled_templates import CompiledTemplates
 from pipeline.ui.html.run_index import Card, card_of, comparison, earlier
 from pipeline.ui.html.scale import clock, latency
 from pipeline.ui.html.timeline import Point, Timelines, percentile_s
@@ -261,8 +263,12 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
+    here = Path(__file__)
     environment = Environment(
         loader=PackageLoader("pipeline.ui.html"),
+        bytecode_cache=CompiledTemplates(
+            folder=here.parent / "templates" / "__pycache__", made_by=here
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,
