@@ -25,9 +25,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 COMMAND = [sys.executable, "-m", "pipeline"]
 VARIABLE = "TESTS_START_ANEW"
@@ -212,6 +213,19 @@ def _text(number: int, *, errors: str, is_by_line: bool) -> io.TextIOWrapper:
     return io.TextIOWrapper(binary, errors=errors, line_buffering=is_by_line)
 
 
+def _exit(code: object) -> NoReturn:
+    """End as the interpreter does, but do not take apart each module: that copies all of them."""
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(ValueError):  # it is closed
+            stream.flush()
+    os._exit(code or 0)
+
+
 def _import_all() -> None:
     package = importlib.import_module("pipeline")
     for each in pkgutil.walk_packages(package.__path__, "pipeline."):
@@ -230,5 +244,7 @@ if __name__ == "__main__":
         warnings.simplefilter("ignore")
         started = _serve(socket.socket(fileno=int(sys.argv[1])))
     if started is not None:
-        del sys.modules["__main__"].__file__
-        runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            _exit(end.code)
