@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import IO, Any
 
 from pipeline.config import Config, load_config
 from pipeline.vendors import Vendor, load_vendors
+from tests.quick_start import COMMAND, QuickPopen
 
 ENVIRON = {
     "SHOP_KEY": "simulator-key",
@@ -111,8 +111,8 @@ def _announced(lines: IO[str]) -> Iterator[tuple[str, str]]:
 @contextmanager
 def simulator(*arguments: str) -> Iterator[Simulator]:
     """`pipeline simulator` on a free port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "simulator", "--port", "0", *arguments],
+    process = QuickPopen(
+        [*COMMAND, "simulator", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         text=True,
     )

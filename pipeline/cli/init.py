@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.operations import toml_template
-from pipeline.cli.schedules import FILES, PLAIN_PATH, ScheduleSpec, pages
+from pipeline.cli.schedules import FILES, PLAIN_PATH, WORKERS_OF, ScheduleSpec, pages
 from pipeline.config import Config, load_config
 from pipeline.config.configuration import DEFAULT_FILE
 from pipeline.config.secrets import secret_keys
@@ -64,15 +64,25 @@ def _schedules(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(path_type=Path),
     help="File that the schedule sends, below FOLDER.",
 )
-def init(folder: Path, kind: str | None, into: Path | None, sent: Path | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --kubernetes: a Job of N workers sends the runs.",
+)
+def init(
+    folder: Path, kind: str | None, into: Path | None, sent: Path | None, workers: int | None
+) -> None:
     """Create a working folder: pipeline.toml, inputs/, reports/. Or print a schedule.
 
     Existing files are not changed.
     """
+    if workers is not None and kind not in WORKERS_OF:
+        raise UsageError(f"--workers needs --{' or --'.join(WORKERS_OF)}")
     if kind is None:
         _make(folder)
         return
-    found = pages(kind, _schedule(folder.resolve(), sent))
+    found = pages(kind, _schedule(folder.resolve(), sent, workers or 0))
     if into is None:
         click.echo("\n".join(_headed(name, text, of=len(found)) for name, text in found.items()))
         return
@@ -90,12 +100,17 @@ def _headed(name: str, text: str, *, of: int) -> str:
     return text.rstrip("\n") if of == 1 else f"# file: {name}\n{text}"
 
 
-def _schedule(folder: Path, sent: Path | None) -> ScheduleSpec:
+def _schedule(folder: Path, sent: Path | None, workers: int) -> ScheduleSpec:
     """The values of a schedule, from the folder's configuration. Raises UsageError."""
     file = folder / DEFAULT_FILE
     if not file.exists():
         raise UsageError(f"{file} does not exist: create it with `pipeline init {folder}`")
     config = load_config(file, environ={}, vendors=load_vendors(), cwd=folder)
+    if workers and config.database is None:
+        raise UsageError(
+            "--workers needs a ledger that every pod reaches, and that of this folder is a file. "
+            'Set ledger = "postgresql://..."'
+        )
     command = Path(shutil.which("pipeline") or Path(sys.executable).parent / "pipeline")
     user = "pipeline" if os.geteuid() == 0 else getpass.getuser()  # never root
     below = sent or Path("inputs") / _operation(config) / "nightly.csv"
@@ -122,6 +137,8 @@ def _schedule(folder: Path, sent: Path | None) -> ScheduleSpec:
         at="02:30",
         until="06:30" if config.timezone else "06:30+00:00",
         secrets=secrets,
+        has_ledger_password=config.database is not None and config.database.has_reference,
+        workers=workers,
     )
 
 

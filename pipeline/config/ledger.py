@@ -60,7 +60,9 @@ def read_ledger(
         return LedgerPlace(scratch, None)
     read = partial(_password, top.ledger_password, folder, environ, findings.file)
     outage_s = max(max_outages_s, default=None)
-    return LedgerPlace(scratch, DatabaseSettings(address.url, environ, read, outage_s))
+    has_reference = top.ledger_password is not None
+    settings = DatabaseSettings(address.url, environ, read, outage_s, has_reference)
+    return LedgerPlace(scratch, settings)
 
 
 def _password(

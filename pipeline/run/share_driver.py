@@ -37,7 +37,7 @@ from pipeline.run.share_rules import (
 from pipeline.run.share_stops import SharedStopCheck
 from pipeline.run.worker_processes import Workers
 from pipeline.runs.registry import held_shares, open_store
-from pipeline.store.seam import LeaseHolder, LeaseLostError, Share, ShareState, Store
+from pipeline.store.seam import LeaseHolder, LeaseLostError, Order, Share, ShareState, Store
 from pipeline.vendors import Account
 from pipeline.workers.account_shares import whole_progress
 
@@ -161,8 +161,11 @@ class _Driver:
     async def run(self) -> None:
         while True:
             self._news = anyio.Event()
-            await anyio.to_thread.run_sync(self._look)
-            self._start_and_bury()
+            codes = self.workers.ended()  # first: what is read then tells why they ended
+            order = await anyio.to_thread.run_sync(self._look)
+            if order != self.outcome.order:
+                self.outcome.obey(order)
+            self._start_and_bury(codes)
             self._tell_idle()
             if self._is_over():
                 break
@@ -181,8 +184,8 @@ class _Driver:
     def _store(self) -> Store:
         return open_store(self.prepared.config)
 
-    def _look(self) -> None:
-        """Read what the shares do; tell workers to stop if they must."""
+    def _look(self) -> Order:
+        """Read what the shares do, and the order for the run; tell workers to stop if they must."""
         store, run = self._store, self.prepared.run
         with store.together():
             self.states = store.runs.shares(run)
@@ -191,7 +194,9 @@ class _Driver:
                 self._stop_shares(reason)
             if self._stopping and not self._is_passed_on:
                 self._pass_on(store, self._stopping[0])
+            order = store.orders.given(run)
         self.held = held_shares(self.prepared.config, run)
+        return order
 
     def _pass_on(self, store: Store, reason: str) -> None:
         """Stop all workers, wherever they are: as an order, or for good if the time is up."""
@@ -218,27 +223,30 @@ class _Driver:
         """True if nobody works on the run, and nobody will."""
         if self._is_replaced:
             return True
-        if self.held:
-            return False
-        if is_over(self.states):
-            return True
+        if self.held or is_over(self.states):
+            return not self.held
         if self.is_stopped:
             return self._is_passed_on and (
                 not self.workers.alive() or self._is_later(GIVE_UP_AFTER_S)
             )
         if self._due_s or self.workers.alive() or not self.count:
             return False
+        if self._store.orders.given(self.prepared.run).is_stop:
+            return False  # they obeyed an order that this process has yet to read
         self.outcome.failure = RunAborted(f"no worker is left: {kinds(self._gone)}")
         return True
 
     # Own workers...
 
-    def _start_and_bury(self) -> None:
-        """Start workers that are due; decide what becomes of those that ended."""
+    def _start_and_bury(self, codes: Mapping[int, int]) -> None:
+        """Start workers that are due; decide what becomes of those that ended.
+
+        codes  of those -> their exit codes
+        """
         rows = sum(each.rows for each in map(_progress, self.states))
         if rows > self._rows:
             self._rows, self._deaths = rows, 0
-        for number, code in self.workers.ended().items():
+        for number, code in codes.items():
             self._deaths += code < 0 or code == CRASHED
             again = restart(code, self._deaths)
             if again.delay_s is None:

@@ -24,7 +24,7 @@ KILLED_AT_START = 5
 """Deaths of workers in a row, without progress of the run, before none is started again."""
 
 IDLE_S = 30.0
-"""Seconds in which nobody sends a run that is not over, after which people are told."""
+"""Seconds in which nobody sends a run that is not over, after which that is announced."""
 
 CRASHED = 1
 """The exit code of a worker that ended with a bug of ours."""
@@ -157,19 +157,19 @@ class IdleWatch:
     """
 
     busy_s: float
-    _is_told: bool = False
+    _is_announced: bool = False
 
     def is_due(self, now_s: float, *, is_idle: bool) -> bool:
-        """True if people are to be told now.
+        """True if it is to be announced now.
 
         >>> watch = IdleWatch(100.0)
         >>> [watch.is_due(100.0 + passed_s, is_idle=True) for passed_s in (1, 31, 32)]
         [False, True, False]
         """
         if not is_idle:
-            self.busy_s, self._is_told = now_s, False
-        is_due = is_idle and not self._is_told and now_s > self.busy_s + IDLE_S
-        self._is_told |= is_due
+            self.busy_s, self._is_announced = now_s, False
+        is_due = is_idle and not self._is_announced and now_s > self.busy_s + IDLE_S
+        self._is_announced |= is_due
         return is_due
 
 

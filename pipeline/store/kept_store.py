@@ -24,12 +24,14 @@ class DatabaseSettings:
     environ       where the URL says nothing
     password      reads the password; None: PGPASSWORD or the password file has it
     max_outage_s  how long to wait for it while it is away; None: as long as the store does
+    has_reference  True if the configuration names where the password is
     """
 
     url: str
     environ: Mapping[str, str] = field(repr=False)
     password: Callable[[], str | None] = field(repr=False, compare=False)
     max_outage_s: float | None = None
+    has_reference: bool = False
 
 
 class KeptStore:

@@ -209,8 +209,8 @@ MEASURED = """\
 ## Measured beside it
 
 `make bench-workers ARGS="--rows {rows} --keep"` on {made}, once: {rows:,} rows over {workers} workers,
-http to {server}. The simulation gives each worker a core of its own; here they, the database and the
-server (which took {server_cores:.2f} cores while rows were sent) shared {cores}.
+http to {server}. The simulation gives each worker a core of its own, and a server {latency_ms:.0f} ms away; here they,
+the database and the server (which took {server_cores:.2f} cores while rows were sent) shared {cores}.
 
 | | simulated | measured |
 | --- | ---: | ---: |
@@ -229,6 +229,7 @@ server (which took {server_cores:.2f} cores while rows were sent) shared {cores}
 
 """  # noqa: E501 - lines of a page
 STUB_LATENCY_S = 0.002
+"""Of the stub while four workers keep it busy: a guess."""
 
 
 def beside(measured: Mapping[str, Any] | None, costs: Mapping[str, float]) -> str:
@@ -242,6 +243,7 @@ def beside(measured: Mapping[str, Any] | None, costs: Mapping[str, float]) -> st
     return MEASURED.format(
         **{**measured, "cores": cores},
         rate=measured["rows"] / measured["send_s"],
+        latency_ms=STUB_LATENCY_S * 1000,
         simulated_prepare=_time(outcome.prepare_s),
         simulated_send=_time(outcome.send_s),
         simulated_report=_time(outcome.report_s),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+from collections.abc import Mapping
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from tests.quick_start import COMMAND, QuickPopen
 from tests.workplace import ENVIRON
 
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -40,12 +41,17 @@ def environment(**more: str) -> dict[str, str]:
 
 def start(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     """`pipeline ...` in `folder`, running."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *arguments],
-        cwd=folder,
-        text=True,
-        **{"env": environment(), "stdin": subprocess.DEVNULL, **PIPES, **more},
-    )
+    return QuickPopen([*COMMAND, *arguments], **_how(folder, more))
+
+
+def start_anew(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    """The same as a user starts it: with all that comes before its first line."""
+    return subprocess.Popen([*COMMAND, *arguments], **_how(folder, more))
+
+
+def _how(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
+    streams = {"stdin": subprocess.DEVNULL, **PIPES}
+    return {"cwd": folder, "text": True, "env": environment(), **streams, **more}
 
 
 def ended(process: subprocess.Popen[str], timeout_s: float = 90) -> Ended:

@@ -229,13 +229,16 @@ ALWAYS = (429, {})
 
 
 class Throttled(Shop):
-    """Refuses what `until_s` and `for_ever` say; takes all else."""
+    """Refuses what `until_s`, `for_s` and `for_ever` say; takes all else."""
 
     until_s = 0.0
+    for_s = 0.0  # since the first request
     for_ever: frozenset[str] = frozenset()
 
     def answer(self) -> None:
-        name = self.path.rsplit("/", 1)[-1]
+        name, kind = self.path.rsplit("/", 1)[-1], type(self)
+        if kind.for_s:
+            kind.until_s, kind.for_s = time.monotonic() + kind.for_s, 0.0
         if name in self.for_ever or time.monotonic() < self.until_s:
             self.said[name] = ALWAYS
         super().answer()
@@ -262,7 +265,7 @@ def throttling(**how: object) -> Iterator[tuple[str, list[str], type[Throttled]]
 @pytest.mark.parametrize("rows", [1, 12])
 def test_a_throttled_account_costs_no_row_an_attempt(tmp_path, rows):
     """For 6 s everything is refused: many more times than a row has attempts."""
-    with throttling(until_s=time.monotonic() + 6.0) as (url, came, _):
+    with throttling(for_s=6.0) as (url, came, _):
         configure(tmp_path, url, more="attempts = 1")
         assert send(tmp_path, "one", *map(str, range(rows))).code == 0
         assert statuses(tmp_path) == {"updated": rows}

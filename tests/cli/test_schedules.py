@@ -91,6 +91,66 @@ def test_kubernetes_takes_the_manifest(shop):
     }
 
 
+@pytest.fixture
+def shop_in_database(shop: Path) -> Path:
+    """Its ledger is in a database, which `init` need not reach."""
+    toml = shop / "pipeline.toml"
+    lines = 'ledger = "postgresql://me@db.example/x"\nledger_password = "env:LEDGER_PASSWORD"\n'
+    toml.write_text(lines + toml.read_text())
+    return shop
+
+
+def test_kubernetes_takes_the_job_of_the_workers(shop_in_database):
+    into = shop_in_database / "kubernetes"
+    done = typed(shop_in_database, "init", "--kubernetes", "--workers", "3", "--into", str(into))
+    assert done.code == 0, done
+    job = yaml.safe_load((into / "kubernetes-workers.yaml").read_text())
+    kubernetes_validate.validate(job, KUBERNETES, strict=True)
+    assert job["kind"] == "Job"
+    assert job["spec"]["parallelism"] == 3
+    assert "completions" not in job["spec"]  # it has no end of its own
+    assert job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"][-2:] == ["worker", "--wait"]
+    names = {each["name"]: each["value"] for each in container["env"]}
+    assert names == {
+        "PIPELINE_LEDGER_PASSWORD": "file:/secrets/ledger_password",
+        "PIPELINE_ACCOUNTS__SHOP__API_KEY": "file:/secrets/shop_api_key",
+    }
+    secret = next(each["secret"] for each in pod["volumes"] if each["name"] == "secrets")
+    assert secret["secretName"] == "offer-pipeline"
+    _, begins = yaml.safe_load_all((into / "kubernetes.yaml").read_text())
+    kubernetes_validate.validate(begins, KUBERNETES, strict=True)
+    (sender,) = begins["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert sender["args"][sender["args"].index("--workers") + 1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("systemd", "LoadCredential=ledger_password:{folder}/secrets/ledger_password"),
+        ("systemd", "Environment=PIPELINE_LEDGER_PASSWORD=file:%d/ledger_password"),
+        ("kubernetes", "generic offer-pipeline --from-file={folder}/secrets/ledger_password"),
+        ("kubernetes", "value: file:/secrets/ledger_password"),
+        ("ray", "value: file:/secrets/ledger_password"),
+        ("dockerfile", "-e PIPELINE_LEDGER_PASSWORD=file:/secrets/ledger_password"),
+    ],
+)
+def test_schedules_carry_the_password_of_the_database(shop_in_database, kind, line):
+    assert line.format(folder=shop_in_database) in printed(shop_in_database, kind)
+
+
+def test_without_a_database_there_is_no_password_of_it_and_no_worker_elsewhere(shop):
+    assert "ledger_password" not in printed(shop, "kubernetes").lower()
+    done = typed(shop, "init", "--kubernetes", "--workers", "3")
+    assert done.code == 2
+    assert "a ledger that every pod reaches" in done.words
+    done = typed(shop, "init", "--cron", "--workers", "3")
+    assert done.code == 2
+    assert "--workers needs --kubernetes" in done.words
+
+
 def test_kuberay_takes_the_job_and_kubernetes_its_pods(shop):
     job = yaml.safe_load(printed(shop, "ray"))
     schema = yaml.safe_load((FIXTURES / "rayjob-1.6.0.yaml").read_text())

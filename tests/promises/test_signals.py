@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Ended, ended, start, typed
+from tests.cli.command import Ended, ended, start_anew, typed
 from tests.waiting import until
 from tests.workplace import Simulator, configure, coupon, drop, row_of, simulator
 
@@ -27,7 +27,7 @@ def sending(folder: Path, vendor: Simulator, *names: str) -> Iterator[subprocess
     configure(folder, vendor.base_url, quota='"100/s"', in_flight=8, more="timeout_s = 60")
     for name in names or ("coupons.csv",):
         drop(folder, *map(coupon, range(1, ROWS + 1)), name=name)
-    process = start(folder, "run", "--yes")
+    process = start_anew(folder, "run", "--yes")
     try:
         yield process
     finally:
@@ -140,7 +140,7 @@ def test_a_signal_while_a_file_is_read_leaves_nothing(tmp_path, number, code):
     with simulator() as vendor:
         configure(tmp_path, vendor.base_url)
         drop(tmp_path, *map(coupon, range(1, 25_001)))
-        process = start(tmp_path, "run", "--yes")
+        process = start_anew(tmp_path, "run", "--yes")
         until(lambda: any((tmp_path / ".pipeline" / "runs").glob("*/*.parquet*")))
         done = stop(process, number, apart_s=0)
         assert done.code == code

@@ -49,6 +49,7 @@ def test_a_signal_to_the_driver_stops_its_actors_and_the_run_is_resumed(tmp_path
         until(
             lambda: stage.requests() > 200 or driver.poll() is not None, stage.log, within_s=WAIT_S
         )
+        assert driver.poll() is None, stage.log()
         niceness = {priority(pid) for pid in stage.processes("ray::RayWorker")}
         assert niceness == {priority(driver.pid)}
         driver.send_signal(signal.SIGTERM)

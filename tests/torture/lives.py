@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from tests.torture.driver import ROOT, LiveOverrides
 from tests.workplace import ENVIRON
 
-LONGEST_LIFE_S = 180.0
+LONGEST_LIFE_S = 600.0  # on a busy machine
 
 
 class Driver:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tests.torture.judge import ATTEMPTS, MAX_OUTAGE_S
 from tests.torture.rows import (
@@ -17,7 +18,7 @@ from tests.torture.rows import (
 )
 from tests.workplace import BILLING, CONFIG, JOURNEY, Simulator
 
-MORE = f"timeout_s = 1.0\nattempts = {ATTEMPTS}\nmax_outage_s = {MAX_OUTAGE_S}"
+MORE = f"attempts = {ATTEMPTS}\nmax_outage_s = {MAX_OUTAGE_S}"
 IN_FLIGHT = 8
 MAX_BATCH = 5
 
@@ -31,6 +32,7 @@ class Shape:
     records_previous   it records previous states, and is undone at its end
     shares             shares of each account
     workers            processes that send it, beside the one that began it; None: none
+    timeout_s          of a request; the vendor MUST answer within it, unless it is told not to
     """
 
     name: str
@@ -40,6 +42,7 @@ class Shape:
     records_previous: bool = False
     shares: int = 1
     workers: int | None = None
+    timeout_s: float = 1.0
 
     def file(self, run: int, seed: int) -> File:
         """The file of a run."""
@@ -47,7 +50,7 @@ class Shape:
 
     def config(self, vendor: Simulator) -> str:
         """`pipeline.toml`, with an account of each vendor."""
-        more = f"{MORE}\nshares = {self.shares}"
+        more = f"{MORE}\nshares = {self.shares}\ntimeout_s = {self.timeout_s}"
         preconditions = f"preconditions = {str(self.has_preconditions).lower()}"
         url, shared = vendor.url, {"in_flight": IN_FLIGHT, "more": more}
         return "".join(
@@ -82,8 +85,13 @@ SHAPES = (
     Shape(name="promotions, undone", sorts=PROMOTIONS, times=3, records_previous=True),
     Shape(name="statuses", sorts=(*STATUSES, *BAD_IDS), times=3),
 )
+_BY_WORKERS: dict[str, Any] = {
+    "shares": 4,
+    "workers": 2,
+    "timeout_s": 5.0,
+}  # many processes on a busy machine
 BY_WORKERS = (
-    Shape(name="all, by workers", sorts=ALL, times=2, has_preconditions=False, shares=4, workers=2),
-    Shape(name="coupons, by workers", sorts=COUPONS, times=3, shares=4, workers=2),
+    Shape(name="all, by workers", sorts=ALL, times=2, has_preconditions=False, **_BY_WORKERS),
+    Shape(name="coupons, by workers", sorts=COUPONS, times=3, **_BY_WORKERS),
 )
 """In a database only: what a worker leaves on files is in a record of each share."""

@@ -8,6 +8,7 @@ from collections import defaultdict
 import pytest
 
 from pipeline.model import Link, NoReply, Reply, ReplyStanding, Status
+from pipeline.workers.attempts import Attempts
 from pipeline.workers.held_replies import HeldReplies, when_certain
 from pipeline.workers.transport import Transport
 from tests.scenarios import virtual_time
@@ -134,6 +135,18 @@ async def test_an_error_of_a_decision_goes_to_who_guards_and_the_others_are_made
     assert decided == []
     held.release()
     assert decided == [1]
+
+
+async def test_an_error_of_a_decision_ends_the_sender(monkeypatch):
+    def broken(*_given: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Attempts, "_decide", broken)
+    monkeypatch.setattr(Attempts, "_decide_plain", broken)
+    async with asyncio.timeout(20):
+        with pytest.raises(ExceptionGroup) as raised:
+            await through(Proxy(0.0, connections=0), 1)
+    assert raised.value.subgroup(ZeroDivisionError) is not None
 
 
 async def test_a_read_is_believed_once_its_connection_stayed_quiet():

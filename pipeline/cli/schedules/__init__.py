@@ -22,6 +22,11 @@ FILES: Mapping[str, tuple[str, ...]] = {
 }
 """Kind of schedule -> names of its files."""
 
+WORKERS_OF: Mapping[str, tuple[str, ...]] = {"kubernetes": ("kubernetes-workers.yaml",)}
+"""Kind of schedule whose runs workers of their own may send -> names of the files of those."""
+
+LEDGER_PASSWORD = ("ledger_password", "PIPELINE_LEDGER_PASSWORD")
+
 PLAIN_PATH = re.compile(r"[\w./@+,=-]+", re.ASCII)
 """A path that needs no quotes in any of the files."""
 
@@ -43,6 +48,8 @@ class ScheduleSpec:
     at        `HH:MM`, start of the run
     until     end of the run, as for `--until`
     secrets   (account, key) of the secrets that the configuration names
+    has_ledger_password  it names that of its database, too
+    workers   processes of its own that send; 0: the run sends by itself
     """
 
     folder: Path
@@ -53,21 +60,26 @@ class ScheduleSpec:
     at: str
     until: str
     secrets: Sequence[tuple[str, str]]
+    has_ledger_password: bool = False
+    workers: int = 0
 
 
 def pages(kind: str, spec: ScheduleSpec) -> dict[str, str]:
     """The files of a kind of schedule: name -> text."""
-    values = _values(spec)
+    values = _values(spec, names_ledger_password=spec.has_ledger_password or kind == "ray")
     folder = resources.files(__name__) / "templates"
+    names = (*FILES[kind], *(WORKERS_OF[kind] if spec.workers else ()))
     return {
         name: _UnitPage((folder / f"{name}.in").read_text(encoding="utf-8")).substitute(values)
-        for name in FILES[kind]
+        for name in names
     }
 
 
-def _values(spec: ScheduleSpec) -> dict[str, str]:
+def _values(spec: ScheduleSpec, *, names_ledger_password: bool) -> dict[str, str]:
     hour, _, minute = spec.at.partition(":")
-    names = [(f"{account}_{key}", _variable(account, key)) for account, key in spec.secrets]
+    ledger = [LEDGER_PASSWORD] if names_ledger_password else []
+    accounts = [(f"{account}_{key}", _variable(account, key)) for account, key in spec.secrets]
+    names = [*ledger, *accounts]
     systemd = [
         line
         for name, variable in names
@@ -84,6 +96,7 @@ def _values(spec: ScheduleSpec) -> dict[str, str]:
             f"                  value: file:/secrets/{name}",
         )
     ]
+    by_workers = ["                - --workers", '                - "0"'] if spec.workers else []
     keys = "".join(f" --from-file={spec.folder}/secrets/{name}" for name, _ in names)
     docker = "".join(f" \\\n#   -e {variable}=file:/secrets/{name}" for name, variable in names)
     return {
@@ -101,6 +114,9 @@ def _values(spec: ScheduleSpec) -> dict[str, str]:
         "systemd_secrets": "\n".join(systemd) or "# (pipeline.toml names none)",
         "kubernetes_secret": f"# kubectl create secret generic offer-pipeline{keys}",
         "kubernetes_env": "\n".join(env) or "                # pipeline.toml names no secrets",
+        "kubernetes_workers_env": "\n".join(line[4:] for line in env) or "            []",
+        "kubernetes_by_workers": "".join(f"{line}\n" for line in by_workers),
+        "workers": str(spec.workers),
         "docker_env": docker,
     }
 

@@ -1,0 +1,131 @@
+"""A database whose disk fills up amid a run: it waits, and nothing is lost or sent again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.runs import open_store
+from pipeline.vendors import load_vendors
+from tests.cli.command import ended, pipeline, start
+from tests.postgres import PostgresServer, postgres_server
+from tests.promises.small_disk import filled, mounted
+from tests.waiting import until
+from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+
+ROWS = 1500
+MORE_ROOM = "96m"
+"""What the databases of a new server take, and some more."""
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is mounted by root"),
+]
+
+
+@contextmanager
+def small_database(server: PostgresServer) -> Iterator[Path]:
+    """A server whose tables are on a small disk of their own, which is this folder."""
+    server.stop()
+    tables, disk = server.data / "base", server.folder / "disk"
+    disk.mkdir()
+    try:
+        mounted(disk, f"size={MORE_ROOM}")
+    except subprocess.CalledProcessError:
+        server.start()
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        shutil.copytree(tables, disk / "base")
+        subprocess.run(["chown", "-R", f"--reference={tables}", disk], check=True)
+        (disk / "base").chmod(0o700)
+        shutil.rmtree(tables)
+        tables.symlink_to(disk / "base")
+        server.start()
+        yield disk
+        server.stop()
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@contextmanager
+def sending(
+    folder: Path, *options: str, more: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], Simulator, Path]]:
+    """A run, its vendor, and the disk of its database."""
+    with postgres_server() as server, small_database(server) as disk, simulator() as vendor:
+        account = CONFIG.format(
+            base_url=vendor.base_url, quota='"100/s"', in_flight=8, more=f"shares = 4\n{more}"
+        )
+        toml = f'ledger = "{server.new_database()}"\n{account}'
+        (folder / "pipeline.toml").write_text(toml)
+        path = drop(folder, *map(coupon, range(1, ROWS + 1)))
+        process = start(folder, "run", "--yes", *options, str(path))
+        try:
+            until(lambda: vendor.stats()["applied"] > ROWS / 6)
+            yield process, vendor, disk
+        finally:
+            process.kill()
+
+
+def await_rest(vendor: Simulator) -> int:
+    """Wait until nothing has been sent for a while; how many requests there were."""
+    seen, since_s = vendor.stats()["requests"], time.monotonic()
+    while time.monotonic() < since_s + 3.0:
+        time.sleep(0.1)
+        if (now := vendor.stats()["requests"]) != seen:
+            seen, since_s = now, time.monotonic()
+    return int(seen)
+
+
+def sent(vendor: Simulator) -> Counter[int]:
+    """How often each row was sent."""
+    return Counter(row_of(each["body"]) for each in vendor.get("log") if each["method"] == "PUT")
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_a_run_waits_for_room_on_the_disk_of_its_database(tmp_path, options):
+    with sending(tmp_path, *options) as (process, vendor, disk):
+        ballast = filled(disk)
+        assert await_rest(vendor) < ROWS
+        assert process.poll() is None
+        ballast.unlink()
+        done = ended(process, timeout_s=200)
+        assert done.code == 0, done
+        assert sent(vendor) == dict.fromkeys(range(1, ROWS + 1), 1)
+
+
+def test_a_database_that_stays_full_ends_the_run_in_words(tmp_path):
+    with sending(tmp_path, "--workers", "2", more="max_outage_s = 2") as (process, vendor, disk):
+        ballast = filled(disk)
+        done = ended(process, timeout_s=200)
+        assert done.code == 3, done
+        assert "internal error" not in done.words
+        assert "Make room on its disk" in done.words
+        shown = pipeline(tmp_path, "runs")  # it may look, or say why it cannot
+        assert shown.code == 0 or "Make room on its disk" in shown.words, shown
+        ballast.unlink()
+        recorded = on_record(tmp_path)
+        done = pipeline(tmp_path, "resume", "--yes", "--quiet")
+        assert done.code == 0, done
+        times = sent(vendor)
+        assert times.keys() == set(range(1, ROWS + 1))
+        assert {times[row] for row in recorded} == {1}
+
+
+def on_record(folder: Path) -> set[int]:
+    """The rows of the run that have a result."""
+    config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
+    with closing(config.kept_store):
+        store = open_store(config)
+        (run,) = store.runs.names()
+        with store.ledger(run, None, None) as ledger:
+            return {each.row for each in ledger.results(1, ROWS)}

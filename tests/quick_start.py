@@ -1,0 +1,250 @@
+"""Starts `python -m pipeline` without importing it anew each time: that costs half a second of CPU.
+
+A server that has imported the package forks for each start. The fork is a process as any other: a
+child of the test with its own pid, signals, folder, environment, arguments and streams, and it runs
+`pipeline.__main__`. `python -m tests.quick_start FD` is the server; it serves one process of tests.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import inspect
+import io
+import json
+import os
+import pkgutil
+import runpy
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+COMMAND = [sys.executable, "-m", "pipeline"]
+VARIABLE = "TESTS_START_ANEW"
+"""If it is set, each start imports the package."""
+AT_IMPORT = ("PYTHON", "LC_", "LANG", "TZ", "LD_", "MALLOC", "POLARS", "_RJEM", VARIABLE)
+"""Prefixes of variables that a process reads before its first line, or as it imports."""
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = ("pipeline.airflow.", "pipeline.ray.")
+"""Modules that need what is not installed here."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+_LENGTH = struct.Struct("!I")
+
+
+class QuickPopen(subprocess.Popen[Any]):
+    """`subprocess.Popen`, forked from the server if it starts `python -m pipeline` with nothing
+    that only a start anew can do.
+    """
+
+    def _execute_child(self, *given: Any) -> None:
+        anew = super()._execute_child  # type: ignore[misc]
+        names = list(inspect.signature(anew).parameters)
+        asked = dict(zip(names, given, strict=True))
+        if not _can_fork(asked):
+            anew(*given)
+            return
+        pipes = [asked[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        self.pid = _server().start(
+            [number if each == -1 else each for number, each in enumerate(pipes)],
+            arguments=asked["args"][len(COMMAND) :],
+            folder=os.fspath(asked["cwd"] or Path.cwd()),
+            environ=os.environ if asked["env"] is None else asked["env"],
+            is_leader=asked["start_new_session"],
+        )
+        self._child_created = True
+        ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(asked[name] for name in ends))  # type: ignore[attr-defined]
+
+
+def _can_fork(asked: Mapping[str, Any]) -> bool:
+    words, env = asked["args"], os.environ if asked["env"] is None else asked["env"]
+    return (
+        sys.platform == "linux"
+        and isinstance(words, list)
+        and words[: len(COMMAND)] == COMMAND
+        and not any(asked[name] for name in ("preexec_fn", "pass_fds", "shell", "executable"))
+        and VARIABLE not in os.environ
+        and _at_import(env) == _at_import(os.environ)
+    )
+
+
+def _at_import(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith(AT_IMPORT)}
+
+
+@cache
+def _server() -> _Server:
+    return _Server()
+
+
+class _Server:
+    """The other end of the socket."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        _adopt_orphans(True)  # so that what it forks can become a child of this process
+        _adopt_orphans(False)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.quick_start", str(theirs.fileno())],
+                cwd=ROOT,
+                pass_fds=(theirs.fileno(),),
+            )
+        self._socket = ours
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """It ends as its socket is closed."""
+        self._socket.close()
+        self._process.wait()
+
+    def start(
+        self,
+        streams: list[int],
+        *,
+        arguments: Iterable[object],
+        folder: str,
+        environ: Mapping[str, str],
+        is_leader: bool,
+    ) -> int:
+        """The number of the process, which is a child of this one."""
+        asked = {
+            "arguments": [os.fspath(each) for each in arguments],  # type: ignore[call-overload]
+            "folder": folder,
+            "environ": dict(environ),
+            "is_leader": is_leader,
+            "umask": _umask(),
+        }
+        message = json.dumps(asked).encode()
+        with self._lock:
+            _adopt_orphans(True)
+            try:
+                socket.send_fds(self._socket, [_LENGTH.pack(len(message))], streams)
+                self._socket.sendall(message)
+                return _LENGTH.unpack(_exactly(self._socket, _LENGTH.size))[0]
+            finally:
+                _adopt_orphans(False)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _adopt_orphans(does: bool) -> None:  # noqa: FBT001 - as the system call
+    """Let processes whose parent ends become children of this one, instead of the first's."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(does), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        piece = connection.recv(size - len(found))
+        if not piece:
+            raise EOFError("the server of quick starts has ended")
+        found += piece
+    return found
+
+
+# ---- the server ----
+
+
+def _serve(connection: socket.socket) -> dict[str, Any] | None:
+    """Returns in each process that is started, with what was asked; in the server at the end."""
+    while True:
+        length, streams, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
+        if not length:
+            return None
+        asked = json.loads(_exactly(connection, _LENGTH.unpack(length)[0]))
+        reads, writes = os.pipe()
+        between = os.fork()
+        if between == 0:
+            pid = os.fork()
+            if pid == 0:
+                connection.detach()  # it is closed with all others
+                _become(asked, streams)
+                return dict(asked)
+            os.write(writes, _LENGTH.pack(pid))
+            os._exit(0)  # the other one is an orphan now, and goes to the tests
+        os.waitpid(between, 0)
+        connection.sendall(os.read(reads, _LENGTH.size))
+        for number in (reads, writes, *streams):
+            os.close(number)
+
+
+def _become(asked: Mapping[str, Any], streams: list[int]) -> None:
+    """What a process has from its parent, as if it were started by the tests."""
+    if asked["is_leader"]:
+        os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.closerange(3, 256)
+    os.chdir(asked["folder"])
+    os.umask(asked["umask"])
+    os.environ.clear()
+    os.environ.update(asked["environ"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.path[0] = asked["folder"]
+    sys.argv = ["-m", *asked["arguments"]]
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the process's own
+    sys.stdout = _text(1, errors="strict", is_by_line=os.isatty(1))
+    sys.stderr = _text(2, errors="backslashreplace", is_by_line=True)
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+    gc.enable()
+
+
+def _text(number: int, *, errors: str, is_by_line: bool) -> io.TextIOWrapper:
+    binary = open(number, "wb", closefd=False)  # noqa: SIM115 - the process's own
+    return io.TextIOWrapper(binary, errors=errors, line_buffering=is_by_line)
+
+
+def _exit(code: object) -> NoReturn:
+    """End as the interpreter does, but do not take apart each module: that copies all of them."""
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(ValueError):  # it is closed
+            stream.flush()
+    os._exit(code or 0)
+
+
+def _import_all() -> None:
+    package = importlib.import_module("pipeline")
+    for each in pkgutil.walk_packages(package.__path__, "pipeline."):
+        if not f"{each.name}.".startswith(ELSEWHERE) and not each.name.endswith(".__main__"):
+            importlib.import_module(each.name)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _import_all()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    with warnings.catch_warnings():
+        # of forks beside the threads of Polars: it starts those that it needs in each process
+        warnings.simplefilter("ignore")
+        started = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if started is not None:
+        try:
+            runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            _exit(end.code)

@@ -1,0 +1,129 @@
+"""How soon workers heed what another process knows: a pause, a stop, a slower quota."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.model.quota import Quota
+from pipeline.run.history import slow, stop
+from pipeline.vendors import load_vendors
+from tests.cli.command import ended
+from tests.postgres import PostgresServer
+from tests.run.machines import STORES
+from tests.run.test_workers import Place, place
+from tests.workplace import ENVIRON
+
+PAUSE_S = 3.0
+PAUSE = f"""
+[[rule]]
+path = "/coupon/c50$"
+replies = [{'"ok", ' * 8}"429-seconds", "ok"]
+retry_after_s = {PAUSE_S}
+"""
+REPLY_S = 0.03
+"""Longest time from a request to its reply: the vendor is 20 ± 10 ms away."""
+STEPS = 4  # of processes, from one that hears to one that heeds
+SLOW_PER_S = 20
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.quiet("what is sent too late is a fault"),
+    pytest.mark.parametrize("store", STORES),
+]
+
+
+@contextmanager
+def sending(
+    folder: Path, server: PostgresServer, store: str, *arguments: str
+) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
+    """A run of two workers, each with shares."""
+    with ExitStack() as last, place(folder, *arguments, rows=4000) as here:
+        if store == "postgres":
+            toml = folder / "pipeline.toml"
+            toml.write_text(f'ledger = "{server.new_database()}"\n{toml.read_text()}')
+        vendors = load_vendors()
+        here.config = load_config(None, environ=ENVIRON, vendors=vendors, cwd=folder)
+        last.callback(here.config.kept_store.close)
+        process = here.begin("--workers", "2")
+        here.until(lambda: len(here.pids()) == 2 and here.rows() > 150)
+        yield here, process
+
+
+@contextmanager
+def busyness(path: Path) -> Iterator[list[float]]:
+    """By how many seconds the machine was late at most, while the block runs: to wake a sleeper,
+    and to put a file on its disk.
+    """
+    worst, is_over = [0.0], threading.Event()
+
+    def look() -> None:
+        before_s = time.monotonic()
+        while not is_over.wait(0.01):
+            with path.open("wb", buffering=0) as file:
+                file.write(b"0")
+                os.fsync(file.fileno())
+            now_s = time.monotonic()
+            worst[0] = max(worst[0], now_s - before_s - 0.01)
+            before_s = now_s
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield worst
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def now_s(here: Place) -> float:
+    """By the clock of the log."""
+    return float(here.vendor.stats()["elapsed_s"])
+
+
+def arrived_s(here: Place) -> Sequence[float]:
+    """When each request arrived."""
+    return [entry["arrived_s"] for entry in here.log()]
+
+
+def test_a_pause_a_slower_quota_and_a_stop_reach_all_workers_in_time(tmp_path, postgres, store):
+    (tmp_path / "script.toml").write_text(PAUSE)
+    script = ("--script", str(tmp_path / "script.toml"))
+    with (
+        busyness(tmp_path / "busy") as worst,
+        sending(tmp_path, postgres, store, *script) as (here, process),
+    ):
+        here.until(lambda: any(entry["status"] == 429 for entry in here.log()))
+        time.sleep(PAUSE_S + 0.5)
+        log = here.log()
+        slow(here.config, here.run, "shop", Quota(SLOW_PER_S, 1.0))
+        slowed_s = now_s(here)
+        time.sleep(4.0)
+        stop(here.config, here.run)
+        stopped_s = now_s(here)
+        done = ended(process)
+        assert done.code == 143, done.err
+        all_s = arrived_s(here)
+    refused_s = next(entry["arrived_s"] for entry in log if entry["status"] == 429)
+    after_s = [each["arrived_s"] - refused_s for each in log if each["arrived_s"] > refused_s]
+    paused_s = max([each for each in after_s if each < PAUSE_S - 0.5], default=0.0)
+    slowly = [each for each in all_s if slowed_s + 1.0 <= each < slowed_s + 4.0]
+    last_s = max(all_s) - stopped_s
+    print(
+        f"the last request {paused_s:.3f} s after one was refused, {last_s:.3f} s after the stop;"
+    )
+    print(f"the machine was late by {worst[0]:.3f} s at most")
+    print(f"{len(slowly)} in 3 s at {SLOW_PER_S}/s, from a second after the order on")
+    assert len(after_s) > 50  # it was paused, not over
+    busy_s = STEPS * worst[0]  # next to nothing where nothing else runs
+    assert paused_s < REPLY_S + 0.1 + busy_s
+    assert len(slowly) <= 3 * SLOW_PER_S + 4  # each share rounds for itself
+    assert last_s < 1.0 + busy_s
