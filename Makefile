@@ -19,7 +19,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long test-schedulers test-ray ray-faults browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-workers bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres worker-faults flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-schedulers test-ray ray-faults browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-workers bench-workers bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres worker-faults flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
