@@ -34,11 +34,12 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv shows which."
 
 # Many tests wait for clocks and processes: six at once keep two cores busy. Byte code is written,
-# because tests start hundreds of processes. The quiet ones are collected from the files that have some.
+# because tests start hundreds of processes, and by the quiet ones first: in a new checkout one process
+# compiles the tests, instead of each of the six.
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev ## run the tests (nine minutes on two cores)
+	@$(BIN)/python -m pytest -m quiet
 	@$(BIN)/python -m pytest -n 6 --dist worksteal -m "not quiet"
-	@$(BIN)/python -m pytest -m quiet $$(grep -rl --include='test_*.py' 'mark\.quiet' tests)
 
 # What a test proves is the same with small numbers and with these, which find what is rare.
 test-long: export PYTHONDONTWRITEBYTECODE =

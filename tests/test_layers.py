@@ -453,14 +453,18 @@ def _has(module: str, name: str) -> bool:
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     if not file.exists():
         return False
+    return name in _names(file) or _is_module(f"{module}.{name}", ROOT)
+
+
+@cache
+def _names(file: Path) -> set[str]:
     nodes = list(ast.walk(_tree(file)))
     imports = [node for node in nodes if isinstance(node, ast.ImportFrom | ast.Import)]
     imported = {alias.asname or alias.name for node in imports for alias in node.names}
     assigned = {
         node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
-    found = {*_defined(_tree(file)), *imported, *assigned}
-    return name in found or _is_module(f"{module}.{name}", ROOT)
+    return {*_defined(_tree(file)), *imported, *assigned}
 
 
 def test_no_two_classes_have_the_same_name() -> None:
