@@ -19,7 +19,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long test-schedulers test-ray ray-faults browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-workers bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres worker-faults flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-schedulers test-ray ray-faults browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-workers bench-cpu bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres worker-faults flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -106,7 +106,7 @@ bench-postgres: .venv/dev ## what a row costs in a ledger in PostgreSQL, beside 
 bench-workers: .venv/dev ## a large file by four workers on PostgreSQL: time, CPU, memory, space (ARGS="--rows 10000000 --keep")
 	@$(BIN)/python -m tests.benchmarks.workers $(ARGS)
 
-bench-workers: .venv/dev ## CPU time a row of two workers beside one's, and the server's share (ARGS="--rows 20000")
+bench-cpu: .venv/dev ## CPU time a row of two workers beside one's, and the server's share (ARGS="--rows 20000")
 	@$(BIN)/python -m tests.benchmarks.workers_cpu $(ARGS)
 
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)

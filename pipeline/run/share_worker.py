@@ -160,7 +160,7 @@ class _Worker:
                 attempts = 0 if now.rows > held.before.rows else None
                 store.runs.change_share(run, held.share, progress=now.text, attempts=attempts)
             states, order = store.runs.shares(run), store.orders.given(run)
-            for held in self.held.values():
+            for held in [*self.held.values()]:  # at once: shares end meanwhile, in another thread
                 self._open_others(store, states, held)
         is_idle = not self.held
         return _Seen(

@@ -1,6 +1,6 @@
 """What a row costs in processor time if two workers send instead of one, and what the server takes.
 
-    make bench-workers
+    make bench-cpu
     chrt -r 10 .venv/bin/python -m tests.benchmarks.workers_cpu --rows 20000 --rounds 3
 
 A run of one account in four shares without a limit that matters, PostgreSQL as its store, a vendor

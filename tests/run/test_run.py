@@ -296,7 +296,7 @@ async def test_how_fast_it_went_is_on_record(tmp_path):
     assert {sample.account for sample in samples} == {"shop"}
     assert sum(sample.sent for sample in samples) == 60
     assert sum(sum(sample.latencies) for sample in samples) == 60
-    assert all(0 < sample.seconds < 2 for sample in samples)
+    assert all(0 < sample.seconds < 20 for sample in samples)
 
 
 async def test_the_page_counts_the_answers_that_throttled(tmp_path):

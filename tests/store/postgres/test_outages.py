@@ -107,7 +107,7 @@ def test_a_database_that_stays_away_ends_the_run_in_words(server):
         try:
             with pytest.raises(RunAborted, match=r"database .* cannot be used: .* Check that"):
                 store.runs.names()
-            assert time.monotonic() - began_s < 5.0
+            assert time.monotonic() - began_s < 30.0
         finally:
             server.start()
         assert store.runs.names() == set()
@@ -122,7 +122,7 @@ def test_a_database_that_answers_nothing_counts_as_away(server):
         try:
             with pytest.raises(RunAborted, match="cannot be used"):
                 store.runs.names()
-            assert time.monotonic() - began_s < 15.0
+            assert time.monotonic() - began_s < 30.0
         finally:
             server.resume()
         assert store.runs.names() == set()
@@ -167,4 +167,4 @@ def test_a_command_does_not_wait_long_for_a_database_that_is_not_there(tmp_path)
     began_s = time.monotonic()
     with pytest.raises(RunAborted, match="cannot be used"):
         PgStore(f"postgresql:///a?host={tmp_path}", environ={})
-    assert time.monotonic() - began_s < 15.0
+    assert time.monotonic() - began_s < 30.0
