@@ -30,7 +30,7 @@ GRAIN_S = 0.001
 """Seconds that a callback waits at least: permits that come meanwhile are used together. No reply
 frees a permit sooner."""
 
-TOGETHER_S, MANY = 0.008, 2
+TOGETHER_S, MANY = 0.004, 2
 """The same if two permits or more come meanwhile: each look costs as much as sending some requests.
 Less than half of `LEARNED_CATCH_UP_S`, or slots would be lost."""
 

@@ -298,8 +298,8 @@ def test_a_callback_that_fails_stops_nobody_else():
 @pytest.mark.parametrize(
     ("limit", "most_wakes", "least_sent"),
     [
-        (1_000, 130, 960),  # eight permits at a time
-        (500, 130, 480),
+        (1_000, 260, 965),  # four permits at a time
+        (500, 260, 484),
         (200, 210, 190),  # two would be few: each is used as it comes
         (20, 21, 19),
     ],
