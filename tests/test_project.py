@@ -132,7 +132,12 @@ def test_make_help_names_every_target() -> None:
 
 def test_check_runs_linter_formatter_types_and_layers() -> None:
     recipe = make("--dry-run", "--old-file=.venv/dev", "check")
-    for tool in ("ruff check", "ruff format --check", "mypy", "pytest -q tests/test_layers.py"):
+    for tool in (
+        "ruff check",
+        "ruff format --check",
+        "mypy",
+        "pytest -q tests/test_layers.py tests/test_words.py",
+    ):
         assert tool in recipe
 
 

@@ -28,6 +28,9 @@ from pipeline.runs import open_store
 LEFT, STOPPED, INTERRUPTED = 1, 3, 128
 LOOK_EVERY_S = 1.0
 
+NOTHING = "no run has a share to send; `pipeline run FILE --workers N` begins such a run"
+WAITS = "waiting for runs: `pipeline run FILE --workers N` begins one"
+
 _CODES = {"stopped": STOPPED, "ordered": INTERRUPTED + signal.SIGTERM, "undriven": LEFT}
 """The exit codes of how the work on a run ended."""
 
@@ -67,9 +70,14 @@ async def _work(
     codes = {0}
     shared = engine.Session()
     way = engine.RunEnvironment(shared=shared, window=window, tell=say)
+    is_first = True
     async with engine.signals_obeyed(shared):
         while shared.interrupted is None:
-            for name in [run] if run is not None else await to_thread.run_sync(_given_out, config):
+            names = [run] if run is not None else await to_thread.run_sync(_given_out, config)
+            if is_first and not names:
+                say(WAITS if stays else NOTHING)
+            is_first = False
+            for name in names:
                 codes.add(await _work_on(config, name, way, say))
             if not stays:
                 break

@@ -201,6 +201,18 @@ def test_a_worker_joins_and_one_is_enough(tmp_path):
         judge(here)
 
 
+def test_a_worker_with_nothing_to_do_says_so(tmp_path):
+    configure(tmp_path, "http://127.0.0.1:1")
+    done = pipeline(tmp_path, "worker")
+    assert done.code == 0
+    assert "no run has a share to send; `pipeline run FILE --workers N`" in done.words
+    waiting = start(tmp_path, "worker", "--wait")
+    assert waiting.stderr is not None
+    assert "waiting for runs" in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGTERM)
+    assert ended(waiting).code == 143
+
+
 def test_a_share_that_no_process_got_on_with_stops_its_account(tmp_path):
     (tmp_path / "script.toml").write_text(HANGS)
     with place(tmp_path, "--script", str(tmp_path / "script.toml"), rows=200) as here:
