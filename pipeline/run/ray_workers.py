@@ -168,29 +168,29 @@ class RayWorker:
 
 
 @dataclass(slots=True)
-class _Looks:
-    """Looks how workers ended, in a thread: no call waits for the cluster.
+class _EndChecks:
+    """Checks how workers ended, in a thread: no call waits for the cluster.
 
-    thread  one, in which a look follows the one before
+    thread  one, in which a check follows the one before
     """
 
     thread: ThreadPoolExecutor
-    _look: Future[dict[int, _End]] | None = None
+    _check: Future[dict[int, _End]] | None = None
 
     def found(self, tell: Tell) -> dict[int, _End]:
-        """What a look found that has ended; nothing while it goes on."""
-        if self._look is None or not self._look.done():
+        """Workers that a check found ended; none while it goes on."""
+        if self._check is None or not self._check.done():
             return {}
-        found, self._look = self._look.result(), None
+        found, self._check = self._check.result(), None
         for number, end in found.items():
             if end.words:
                 tell(f"worker {number}: {end.words}")
         return found
 
-    def begin(self, look: Callable[[], dict[int, _End]]) -> None:
-        """Look, unless a look goes on. What it looks at MUST be without what was found."""
-        if self._look is None:
-            self._look = self.thread.submit(look)
+    def begin(self, check: Callable[[], dict[int, _End]]) -> None:
+        """Check, unless a check goes on. Pass none that was found before."""
+        if self._check is None:
+            self._check = self.thread.submit(check)
 
 
 @dataclass(slots=True)
@@ -207,10 +207,10 @@ class RayActors:
     until: datetime | None
     tell: Tell
     _running: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    _looks: _Looks = field(init=False)
+    _end_checks: _EndChecks = field(init=False)
 
     def __post_init__(self) -> None:
-        self._looks = _Looks(self.thread)
+        self._end_checks = _EndChecks(self.thread)
 
     def start(self, number: int) -> None:
         """Ray places it once a CPU is free."""
@@ -221,12 +221,12 @@ class RayActors:
 
     def ended(self) -> dict[int, int]:
         """Those whose work returned, or that Ray gave up; all, if no node of it is left."""
-        found = self._looks.found(self.tell)
+        found = self._end_checks.found(self.tell)
         for number in found:
             actor, _ = self._running.pop(number)
             self.ray.kill(actor)
         if self._running:
-            self._looks.begin(partial(self._ends, dict(self._running)))
+            self._end_checks.begin(partial(self._ends, dict(self._running)))
         return {number: end.code for number, end in found.items()}
 
     def _ends(self, running: Mapping[int, tuple[Any, Any]]) -> dict[int, _End]:
@@ -273,10 +273,10 @@ class RayJobs:
     until: datetime | None
     tell: Tell
     _jobs: dict[int, Future[str]] = field(default_factory=dict)  # worker -> id of its job
-    _looks: _Looks = field(init=False)
+    _end_checks: _EndChecks = field(init=False)
 
     def __post_init__(self) -> None:
-        self._looks = _Looks(self.thread)
+        self._end_checks = _EndChecks(self.thread)
 
     @property
     def entrypoint(self) -> str:
@@ -292,11 +292,11 @@ class RayJobs:
 
     def ended(self) -> dict[int, int]:
         """Those of which the cluster knows that they ended."""
-        found = self._looks.found(self.tell)
+        found = self._end_checks.found(self.tell)
         for number in found:
             del self._jobs[number]
         if self._jobs:
-            self._looks.begin(partial(self._ends, dict(self._jobs)))
+            self._end_checks.begin(partial(self._ends, dict(self._jobs)))
         return {number: end.code for number, end in found.items()}
 
     def _ends(self, jobs: Mapping[int, Future[str]]) -> dict[int, _End]:
