@@ -215,7 +215,7 @@ def test_equal_bytes_mean_the_same_again(said, status, body, keeps_alive):
         assert parser.headers.get("x-own") == (None if fed is said else "1")
         assert parser.first == fed
         parser.begin()
-        assert not (parser.is_whole or parser.status)
+        assert (parser.is_whole, parser.status) == (False, 0)
 
 
 # Bounds
