@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-
-import anyio
 
 from pipeline.model import Answer, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.departures import Departures
 from pipeline.pacing.limit_headers import Allowance, StatedRate, allowance
 from pipeline.pacing.limiter_settings import LimiterSettings
-from pipeline.pacing.permit_queue import MAX_SLEEP_S, PermitQueue
+from pipeline.pacing.permit_queue import PermitQueue
 from pipeline.pacing.quota_pause import OnPause, QuotaPause
 from pipeline.pacing.rate import Rate, in_force
 from pipeline.pacing.spacing import SpacingBucket, spacing
@@ -35,7 +34,7 @@ TOGETHER_S, MANY = 0.004, 2
 Less than half of `LEARNED_CATCH_UP_S`, or slots would be lost."""
 
 MIN_WAIT_S = 1e-4
-_LONG_WAIT_S = 0.1  # a reply or a lifted pause may end a longer wait
+_LONG_WAIT_S = 0.1  # a reply may end a longer wait
 
 
 class RateLimiter:
@@ -43,7 +42,6 @@ class RateLimiter:
 
     clock   monotonic seconds
     utc     seconds since 1970
-    sleep   waits that many seconds
     paused  is called if the vendor asks for a pause
 
     While it is closed, another process may have the quota: `quota_lease.py`.
@@ -55,20 +53,18 @@ class RateLimiter:
         *,
         clock: Callable[[], float],
         utc: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         paused: Callable[[], None] = lambda: None,
     ) -> None:
         self.terms = terms
         self._clock = clock
         self._utc = utc
-        self._sleep = sleep
         self._paused = paused
         self.pause = QuotaPause(
             terms.max_wait_s,
             clock=clock,
             utc=utc,
             on_longer=self._forget_room,
-            on_lift=self._change,
+            on_lift=self._look_again,
         )
         self._rate: Rate | None = None
         self._is_learning = not terms.quotas
@@ -80,9 +76,7 @@ class RateLimiter:
         self._bucket: SpacingBucket | None = None
         self._limited_per_s = 0.0
         self._caps: dict[str, float] = {}
-        self._spacing: anyio.CancelScope | None = None
         self._queue = PermitQueue(self._turn_in_s)
-        self._changed = anyio.Event()
         self.is_open = True
         self._room = 0  # requests that pause, windows and record allow without another look
         self._can_reply_free = False
@@ -111,9 +105,7 @@ class RateLimiter:
         else:
             self._caps[who] = per_s
         self._room = 0
-        if self._spacing is not None:  # who waits for a slot of the old rate starts again
-            self._spacing.cancel()
-        self._queue.look_again()
+        self._look_again()
 
     def now_s(self) -> float:
         """The time by its clock."""
@@ -149,24 +141,35 @@ class RateLimiter:
     def call_when_free(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` once, in the event loop, when it is worth trying again.
 
-        It stands in line with the coroutines that wait in `permit`. Returns a function that takes
-        it out of the line.
+        Returns a function that takes it out of the line.
         """
         return self._queue.call_when_free(callback)
 
     async def permit(self) -> int:
         """Wait until one request may be sent, and count it: its number."""
         number = self.try_permit()
-        if number is not None:
-            return number
-        async with self._queue.turn():
-            await self._wait_for_slot()
-            while (wait_s := self._wait_s()) > 0:
-                if wait_s < _LONG_WAIT_S:
-                    await self._sleep(wait_s)
-                else:
-                    await self._wait_for_change(wait_s)
-            return self._count_sent()
+        while number is None:
+            number = await self._permit_in_turn()
+        return number
+
+    async def _permit_in_turn(self) -> int | None:
+        """Stand in line for a permit; None if the one that there was cannot be taken."""
+        taken: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+
+        def take() -> None:
+            if not taken.done():  # else it was cancelled
+                taken.set_result(self.try_permit())
+
+        remove = self.call_when_free(take)
+        try:
+            return await taken
+        except BaseException:
+            is_taken = taken.done() and not taken.cancelled()
+            if is_taken and (number := taken.result()) is not None:
+                self.on_reply(number, self._clock(), None)  # it is not used
+            raise
+        finally:
+            remove()
 
     def _current_bucket(self) -> SpacingBucket | None:
         """The bucket that spreads requests at the effective rate; None if nothing bounds it."""
@@ -182,34 +185,11 @@ class RateLimiter:
                     self._bucket.fill()
         return self._bucket
 
-    async def _wait_for_change(self, most_s: float) -> None:
-        """Wait at most `most_s`, or until something changes that may free a permit sooner."""
-        self._changed = anyio.Event()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._end_with_change, tasks.cancel_scope)
-            await self._sleep(min(most_s, MAX_SLEEP_S))
-            tasks.cancel_scope.cancel()
-
-    async def _end_with_change(self, waiting: anyio.CancelScope) -> None:
-        await self._changed.wait()
-        waiting.cancel()
-
-    def _change(self, after_s: float = 0.0) -> None:
-        self._changed.set()
-        self._queue.look_again(after_s)
-
-    async def _wait_for_slot(self) -> None:
-        try:
-            while (bucket := self._current_bucket()) is not None:
-                with anyio.CancelScope() as self._spacing:
-                    await bucket.acquire()
-                if not self._spacing.cancelled_caught:
-                    break
-        finally:
-            self._spacing = None
+    def _look_again(self, within_s: float = 0.0) -> None:
+        self._queue.look_again(within_s)
 
     def _turn_in_s(self) -> float:
-        """Seconds until a callback may take a permit."""
+        """Seconds until whoever is first may take a permit."""
         wait_s, bucket = self._wait_s(), self._current_bucket()
         if bucket is not None:
             wait_s = max(wait_s, bucket.free_in_s())
@@ -263,7 +243,7 @@ class RateLimiter:
         if not self._departures.on_reply(number, left_s, now_s, reply):
             self._room = 0
         if self._can_reply_free:
-            self._change(GRAIN_S)
+            self._look_again(GRAIN_S)
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
 
@@ -275,7 +255,7 @@ class RateLimiter:
         if not self._departures.on_replies(numbers, lefts_s, self._clock()):
             self._room = 0
         if self._can_reply_free:
-            self._change(GRAIN_S)
+            self._look_again(GRAIN_S)
         self.pause.on_success(max(lefts_s))
         if self._rate is not None:
             self._rate.accepted(len(numbers))
@@ -347,7 +327,7 @@ class RateLimiter:
         sends nothing after it, since another may have the quota by then. Infinity: for ever.
         """
         self._sure_until_s = sure_until_s
-        self._change()
+        self._look_again()
 
     @property
     def is_sure(self) -> bool:
@@ -375,7 +355,7 @@ class RateLimiter:
         self.is_open = True
         if not self.pause.adopt(pause):
             self.pause.notify()
-        self._change()
+        self._look_again()
 
     @property
     def under_way(self) -> int:
@@ -401,4 +381,4 @@ class RateLimiter:
     def recorded(self) -> None:
         """All that `take_unrecorded` returned is on record for the next process."""
         self._departures.on_recorded()
-        self._change()
+        self._look_again()

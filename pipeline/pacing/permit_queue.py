@@ -1,35 +1,18 @@
-"""Everybody who waits for a permit of one limiter, in order.
+"""Who waits for a permit of one limiter, in order.
 
-A coroutine keeps its place until it has its permit. A callback is called once there is a permit,
-and may take one; for another it stands in line again. So each gets one permit per turn, and nobody
-is starved.
+Each is called once there is a permit, and may take one; for another it stands in line again. So
+nobody is starved.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
-import anyio
+from collections.abc import Callable
+from itertools import count
 
 MAX_SLEEP_S = 3600.0
 """Seconds after which a wait is computed again."""
-
-
-@dataclass(eq=False, slots=True)
-class _Place:
-    """A place in the queue.
-
-    call    is called when it is first and, for a callback, there is a permit
-    stays   it is first until its coroutine has a permit
-    """
-
-    call: Callable[[], None]
-    stays: bool
 
 
 class PermitQueue:
@@ -44,7 +27,8 @@ class PermitQueue:
 
     def __init__(self, wait_s: Callable[[], float]) -> None:
         self._wait_s = wait_s
-        self._places: deque[_Place] = deque()
+        self._waiting: dict[int, Callable[[], None]] = {}  # by place, the first one first
+        self._places = count()
         self._timer: asyncio.Handle | None = None
         self._due_s = 0.0  # when it rings, by the loop's clock
         self.is_empty = True
@@ -55,66 +39,45 @@ class PermitQueue:
 
         Returns a function that takes it out of the queue.
         """
-        place = _Place(callback, stays=False)
-        self._add(place)
+        place = next(self._places)
+        self._waiting[place] = callback
+        if self.is_empty:
+            self.is_empty = False
+            self.look_again()
         return lambda: self._remove(place)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait to be first, and stay first while the block runs."""
-        is_first = anyio.Event()
-        place = _Place(is_first.set, stays=True)
-        self._add(place)
-        try:
-            await is_first.wait()
-            yield
-        finally:
-            self._remove(place)
-
-    def look_again(self, after_s: float = 0.0) -> None:
-        """There may be a permit sooner than was said: look within `after_s` seconds."""
+    def look_again(self, within_s: float = 0.0) -> None:
+        """There may be a permit sooner than was said: look within `within_s` seconds."""
         if not self.is_empty:
             loop = asyncio.get_running_loop()
-            due_s = loop.time() + after_s
+            due_s = loop.time() + within_s
             if self._timer is not None:
                 if self._due_s <= due_s:
                     return
                 self._timer.cancel()
-            self._timer, self._due_s = loop.call_later(after_s, self._advance), due_s
+            self._timer, self._due_s = loop.call_later(within_s, self._advance), due_s
 
-    def _add(self, place: _Place) -> None:
-        self._places.append(place)
-        self.is_empty = False
-        if len(self._places) == 1:
-            self.look_again()
-
-    def _remove(self, place: _Place) -> None:
-        if place in self._places:
-            was_first = place is self._places[0]
-            self._places.remove(place)
-            self.is_empty = not self._places
-            if was_first:
-                self.look_again()
+    def _remove(self, place: int) -> None:
+        self._waiting.pop(place, None)
+        self.is_empty = not self._waiting
 
     def _advance(self) -> None:
         self._timer = None
         if self.is_empty:
             return
-        place = self._places[0]
-        if place.stays:
-            place.call()
-        elif (wait_s := self._wait_s()) > 0:
-            if wait_s < math.inf:
-                self.look_again(min(wait_s, MAX_SLEEP_S))
-        else:
-            self._give_turn(place)
+        wait_s = self._wait_s()
+        if wait_s <= 0:
+            self._give_turn()
+        elif wait_s < math.inf:
+            self.look_again(min(wait_s, MAX_SLEEP_S))
 
-    def _give_turn(self, place: _Place) -> None:
-        self._places.popleft()
-        self.is_empty = not self._places
+    def _give_turn(self) -> None:
+        place = next(iter(self._waiting))
+        callback = self._waiting[place]
+        self._remove(place)
         self.has_turn = True
         try:
-            place.call()
+            callback()
         finally:
             self.has_turn = False
             self.look_again()

@@ -18,7 +18,7 @@ from pipeline.run.prepared import Prepared
 from pipeline.run.share_rules import is_left
 from pipeline.runs.registry import held_shares, open_store
 from pipeline.runs.run_folder import is_stored, load
-from pipeline.store.seam import Share, ShareState
+from pipeline.store.seam import Share, ShareChange, ShareState
 
 
 def close_shares(config: Config, run: str) -> None:
@@ -26,14 +26,14 @@ def close_shares(config: Config, run: str) -> None:
     runs = open_store(config).runs
     for each in runs.shares(run):
         if each.is_open and is_left(each):
-            runs.change_share(run, each.share, is_open=False)
+            runs.change_share(run, each.share, ShareChange(is_open=False))
 
 
 def open_first(config: Config, run: str, shares: list[Share]) -> None:
     """Give out some shares. The rows of the run MUST have been compared with those of others."""
     runs = open_store(config).runs
     for share in shares:
-        runs.change_share(run, share, is_open=True)
+        runs.change_share(run, share, ShareChange(is_open=True))
 
 
 async def close_and_wait(

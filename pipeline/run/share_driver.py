@@ -37,7 +37,15 @@ from pipeline.run.share_rules import (
 from pipeline.run.share_stops import SharedStopCheck
 from pipeline.run.worker_processes import Workers
 from pipeline.runs.registry import held_shares, open_store
-from pipeline.store.seam import LeaseHolder, LeaseLostError, Order, Share, ShareState, Store
+from pipeline.store.seam import (
+    LeaseHolder,
+    LeaseLostError,
+    Order,
+    Share,
+    ShareChange,
+    ShareState,
+    Store,
+)
 from pipeline.vendors import Account
 from pipeline.workers.account_shares import whole_progress
 
@@ -62,15 +70,14 @@ def give_out_shares(prepared: Prepared) -> None:
     for state in states:
         share = state.share
         progress = replace(_progress(state), limits=limits_text(accounts[share.account]))
-        runs.change_share(
-            run,
-            share,
+        afresh = ShareChange(
             is_open=share in firsts,
             is_done=False,
             stopped="",
             attempts=0,
             progress=progress.at_rest().text,
         )
+        runs.change_share(run, share, afresh)
 
 
 def _shares(prepared: Prepared) -> list[Share]:
@@ -210,8 +217,9 @@ class _Driver:
             store.orders.give(self.prepared.run, order._replace(is_stop=True))
 
     def _stop_shares(self, reason: str) -> None:
+        stop = ShareChange(stopped=reason)
         for state in filter(is_left, self.states):
-            self._store.runs.change_share(self.prepared.run, state.share, stopped=reason)
+            self._store.runs.change_share(self.prepared.run, state.share, stop)
         self.states = self._store.runs.shares(self.prepared.run)
 
     def _tell_idle(self) -> None:

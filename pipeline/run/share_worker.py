@@ -35,7 +35,7 @@ from pipeline.run.share_rules import (
 from pipeline.run.share_stops import SharedStopCheck, own_conditions
 from pipeline.runs.registry import held_shares, open_store
 from pipeline.store.lease_renewal import RenewedLease
-from pipeline.store.seam import Order, Share, ShareState, Store, share_lease
+from pipeline.store.seam import Order, Share, ShareChange, ShareState, Store, share_lease
 from pipeline.vendors import Account
 
 LOOK_EVERY_S = 0.3
@@ -158,7 +158,8 @@ class _Worker:
         with store.together():
             for held, now in news:
                 attempts = 0 if now.rows > held.before.rows else None
-                store.runs.change_share(run, held.share, progress=now.text, attempts=attempts)
+                change = ShareChange(progress=now.text, attempts=attempts)
+                store.runs.change_share(run, held.share, change)
             states, order = store.runs.shares(run), store.orders.given(run)
             for held in [*self.held.values()]:  # at once: shares end meanwhile, in another thread
                 self._open_others(store, states, held)
@@ -179,7 +180,7 @@ class _Worker:
         if held.is_lost or not (held.has_opened or held.is_proven):
             return
         for share in opened_by_answers(states, held.share):
-            store.runs.change_share(self.prepared.run, share, is_open=True)
+            store.runs.change_share(self.prepared.run, share, ShareChange(is_open=True))
 
     async def _obey(self, seen: _Seen) -> None:
         """Pass on orders, and stop what others stopped, or what all together must stop."""
@@ -199,8 +200,9 @@ class _Worker:
             await anyio.to_thread.run_sync(self._stop_all, seen.states, reason)
 
     def _stop_all(self, states: Sequence[ShareState], reason: str) -> None:
+        stop = ShareChange(stopped=reason)
         for state in filter(is_left, states):
-            self._store.runs.change_share(self.prepared.run, state.share, stopped=reason)
+            self._store.runs.change_share(self.prepared.run, state.share, stop)
 
     # Shares
 
@@ -238,12 +240,12 @@ class _Worker:
             return None
         if why := no_more_attempts(state):
             for each in siblings(states, share.account):
-                runs.change_share(run, each, stopped=why)
+                runs.change_share(run, each, ShareChange(stopped=why))
             return None
         before = parse_progress(state.progress)
         account = self.accounts[share.account]
         _check_limits(run, before, account)
-        runs.change_share(run, share, attempts=state.attempts + 1)
+        runs.change_share(run, share, ShareChange(attempts=state.attempts + 1))
         return HeldShare(
             share=share,
             account=account,
@@ -287,17 +289,16 @@ class _Worker:
     def _record_end(self, held: HeldShare, now: ShareProgress, failure: Exception | None) -> None:
         runs, run, share = self._store.runs, self.prepared.run, held.share
         reason = held.outcome.stopped.get(share.account)
-        attempts = 0 if now.rows > held.before.rows else None
-        if failure is not None:
-            runs.change_share(run, share, progress=now.text, attempts=attempts)
-        elif held.outcome.signal is not None:  # it was asked to end: no failure of the share
-            runs.change_share(run, share, progress=now.text, attempts=_attempts_after(held, now))
-        elif reason is not None:
-            runs.change_share(run, share, progress=now.text, attempts=attempts)
-            for each in siblings(runs.shares(run), share.account):
-                runs.change_share(run, each, stopped=reason)
-        else:
+        was_asked = failure is None and held.outcome.signal is not None
+        if failure is None and not was_asked and reason is None:
             self._record_done(held, now)
+            return
+        as_before = held.attempts if was_asked else None  # it is no failure of the share then
+        attempts = 0 if now.rows > held.before.rows else as_before
+        runs.change_share(run, share, ShareChange(progress=now.text, attempts=attempts))
+        if failure is None and not was_asked:
+            for each in siblings(runs.shares(run), share.account):
+                runs.change_share(run, each, ShareChange(stopped=reason))
 
     def _record_done(self, held: HeldShare, now: ShareProgress) -> None:
         runs, run, share = self._store.runs, self.prepared.run, held.share
@@ -305,14 +306,10 @@ class _Worker:
         following = None if held.has_opened else next_opener(states, share)
         self._open_others(self._store, states, held)
         if following is not None:
-            runs.change_share(run, following, is_open=True)
+            runs.change_share(run, following, ShareChange(is_open=True))
         is_open = None if following is None else False  # of two that are open, one was proven
-        runs.change_share(run, share, is_done=True, is_open=is_open, progress=now.text, attempts=0)
-
-
-def _attempts_after(held: HeldShare, now: ShareProgress) -> int:
-    """Attempts without progress, of which this was none."""
-    return 0 if now.rows > held.before.rows else held.attempts
+        done = ShareChange(is_done=True, is_open=is_open, progress=now.text, attempts=0)
+        runs.change_share(run, share, done)
 
 
 def _check_limits(run: str, before: ShareProgress, account: Account) -> None:

@@ -265,6 +265,26 @@ class ShareState(NamedTuple):
     progress: str
 
 
+class ShareChange(NamedTuple):
+    """A change of the state of a share: fields as there; those that are None stay unchanged."""
+
+    is_open: bool | None = None
+    is_done: bool | None = None
+    stopped: str | None = None
+    attempts: int | None = None
+    progress: str | None = None
+
+    def applied(self, state: ShareState) -> ShareState:
+        """The state after the change.
+
+        >>> state = ShareState(Share("shop"), True, False, "", 2, "")
+        >>> ShareChange(is_done=True, attempts=0).applied(state)[1:]
+        (True, True, '', 0, '')
+        """
+        changed = {name: value for name, value in self._asdict().items() if value is not None}
+        return state._replace(**changed)
+
+
 class Registry(Protocol):
     """The registry: which runs there are."""
 
@@ -340,18 +360,8 @@ class Registry(Protocol):
     def shares(self, name: str) -> list[ShareState]:
         """The shares of a run, by account and number; empty if none were recorded."""
 
-    def change_share(
-        self,
-        name: str,
-        share: Share,
-        *,
-        is_open: bool | None = None,
-        is_done: bool | None = None,
-        stopped: str | None = None,
-        attempts: int | None = None,
-        progress: str | None = None,
-    ) -> None:
-        """Change the state of a share; fields given as None stay unchanged."""
+    def change_share(self, name: str, share: Share, change: ShareChange) -> None:
+        """Change the state of a share."""
 
 
 class Files(Protocol):

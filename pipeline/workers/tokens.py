@@ -420,7 +420,6 @@ class _Tokens:
             LimiterSettings(quotas=tuple(map(parse_quota, call.quota))),
             clock=clock,
             utc=time.time,
-            sleep=sleep,
         )
         self._announce = announce
         self._clock = clock
@@ -455,7 +454,7 @@ class _Tokens:
                 self._announce(
                     f"{name}: waiting {pause_s:.0f} s for a token from {server}: {words}"
                 )
-            await self._sleep(delay_s)
+            await self._sleep(max(delay_s, self._limiter.pause.left_s))
 
     def _answer(self, reply: Reply | NoReply) -> Answer:
         """Return what a reply without a token means."""

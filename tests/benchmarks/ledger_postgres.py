@@ -6,28 +6,43 @@
 The server is the one of the tests, on this machine: it uses the same cores. Each round records all
 rows in commits of a size, the results of one commit together with the claims of the next, with the
 id that vendors give each request; CPU is that of the recording process, the server's is apart.
-Small commits, of one row, count how many a worker makes in a second. `--kept` rows are then read
-back, counted and removed, and the peak of this process's memory is given.
+Small commits, of one row, count how many a worker makes in a second.
+
+`--kept` rows are then those of a run: one row of a hundred was rejected, one of a thousand is
+`unknown`, and its process was killed. The commands that list it, report it, show it and remove it
+are measured with the memory of their process and of the database's. `--keep` writes that to
+docs/limits.json, for docs/scale.md:
+
+    .venv/bin/python -m tests.benchmarks.ledger_postgres --sizes --kept 10000000 --keep
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.model import RowResult, Status
+from pipeline.run.prepared import Prepared
+from pipeline.runs import open_store
 from pipeline.store import RunLedger
 from pipeline.store.contract import Ledger
 from pipeline.store.postgres.store import PgStore
 from pipeline.store.seam import run_lease
+from tests.benchmarks.files import write_parquet
+from tests.benchmarks.limits import keep
+from tests.benchmarks.sides import CONFIG, ENVIRON, prepared_run
+from tests.benchmarks.workers import Group, database_name, record_bytes
 from tests.postgres import PostgresServer, postgres_server
 
 ROWS = 20_000
@@ -36,6 +51,15 @@ ROUNDS = 3
 KEPT = 200_000
 CHUNK = 10_000
 SMALL_COMMITS = 500
+EVERY_S = 0.02
+REJECTED_EVERY, UNKNOWN_EVERY = 100, 1000
+COMMANDS = {
+    "list": ("runs",),
+    "report": ("runs", "RUN"),
+    "show": ("runs", "RUN"),
+    "remove": ("runs", "--prune", "--older-than", "0"),
+}
+"""In this order. The first one that shows the run writes its report."""
 
 
 class Cost(NamedTuple):
@@ -48,17 +72,22 @@ class Cost(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="none: not compared")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--kept", type=int, default=KEPT, help="rows to read back; 0: none")
+    parser.add_argument("--keep", action="store_true", help="write docs/limits.json")
     chosen = parser.parse_args()
-    with postgres_server() as server, PgStore(server.url(), environ={}) as store:
-        for size in chosen.sizes:
-            compare(store, chosen.rows, size, chosen.rounds)
-        print(f"commits of 1 row: {small_commits(store):,.0f}/s for one worker")
-    if chosen.kept:
+    if chosen.sizes:
         with postgres_server() as server, PgStore(server.url(), environ={}) as store:
-            read_back(server, store, chosen.kept)
+            for size in chosen.sizes:
+                compare(store, chosen.rows, size, chosen.rounds)
+            print(f"commits of 1 row: {small_commits(store):,.0f}/s for one worker")
+    if chosen.kept:
+        with postgres_server() as server:
+            found = read_back(server, chosen.kept)
+        print(lines_of(found))
+        if chosen.keep:
+            keep("read_back", found)
 
 
 def compare(store: PgStore, rows: int, size: int, rounds: int) -> None:
@@ -127,29 +156,89 @@ def small_commits(store: PgStore) -> float:
         return SMALL_COMMITS / (time.perf_counter() - began_s)
 
 
-def read_back(server: PostgresServer, store: PgStore, rows: int) -> None:
-    """Record many rows, and read, count and remove them."""
-    with in_postgres(store, "kept") as ledger:
+def read_back(server: PostgresServer, rows: int) -> dict[str, Any]:
+    """Fill a run with results, and measure the commands that read and remove it."""
+    url = server.new_database()
+    with tempfile.TemporaryDirectory(prefix="kept-") as name:
+        folder = Path(name)
+        write_parquet(folder / "coupons.parquet", rows)
+        config = CONFIG.format(url="https://vendor.example", in_flight=1)
+        (folder / "pipeline.toml").write_text(f'ledger = "{url}"\n{config}')
+        prepared = prepared_run(folder / "coupons.parquet", "", 1, folder)
+        with closing(prepared.config.kept_store):
+            fill(prepared, rows)
+        found: dict[str, Any] = {"rows": rows, "made": datetime.now(UTC).strftime("%Y-%m-%d")}
+        found["record_bytes"] = record_bytes(server, url) / rows
+        for step, words in COMMANDS.items():
+            given = [prepared.run if word == "RUN" else word for word in words]
+            found[step] = command(server, folder, given)
+        left = server.execute("select count(*) from pipeline.results", database_name(url))
+        assert left == [(0,)], left
+    return found
+
+
+def fill(prepared: Prepared, rows: int) -> None:
+    """Record a result for each row, as a process does that is killed before its report."""
+    store = open_store(prepared.config)
+    with store.ledger(prepared.run, None, prepared.lease) as ledger:
         for first in range(1, rows + 1, CHUNK):
-            record(ledger, list(results_of(first, min(CHUNK, rows + 1 - first))), 500)
-    tables = "('pipeline.results'), ('pipeline.commits')"
-    query = f"select sum(pg_total_relation_size(t::regclass)) from (values {tables}) v (t)"  # noqa: S608
-    print(f"{rows:,} rows: {int(server.execute(query)[0][0]) / rows:.0f} bytes a row")
-    ledger = store.ledger("kept", None, None)
-    timed("claims without result", lambda: sum(1 for _ in ledger.claimed()))
-    timed("counts", lambda: sum(ledger.counts().values()))
-    timed("read in row order", lambda: sum(1 for _ in ledger.results(1, 10**12)))
-    timed("opened", lambda: store.ledger("kept", None, None).commits)
-    timed("size", lambda: store.files("kept").size_bytes())
-    timed("removed", lambda: store.files("kept").remove() or 0)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of this process: {peak_mb:.0f} MB")
+            plain = results_of(first, min(CHUNK, rows + 1 - first))
+            record(ledger, [_ended(each) for each in plain], 500)
+        store.runs.change_state(prepared.run, "sending", commits=ledger.commits)
+    prepared.lease.release()
 
 
-def timed(name: str, call: Callable[[], int]) -> None:
-    began_s = time.perf_counter()
-    found = call()
-    print(f"{name}: {found:,} in {time.perf_counter() - began_s:.2f} s")
+def _ended(plain: RowResult) -> RowResult:
+    if plain.row % UNKNOWN_EVERY == 0:
+        status, http_status, code = Status.UNKNOWN, None, "no_reply"
+    elif plain.row % REJECTED_EVERY == 0:
+        status, http_status, code = Status.REJECTED, 422, "0401-1401"
+    else:
+        return plain
+    return plain._replace(
+        status=status, http_status=http_status, error_code=code, error="the vendor's words"
+    )
+
+
+def command(server: PostgresServer, folder: Path, words: Sequence[str]) -> dict[str, float]:
+    """Run a command: its seconds, CPU in all, and peaks in MB: of its process, of the database."""
+    theirs = Group(server.pid)
+    theirs.look()
+    before_s, began_s = theirs.cpu_s, time.monotonic()
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *words],
+            cwd=folder,
+            env={**os.environ, **ENVIRON},
+            stdout=said,
+            stderr=said,
+        )
+    ours = Group(process.pid)
+    while process.poll() is None:
+        ours.look()
+        theirs.look()
+        time.sleep(EVERY_S)
+    took_s = time.monotonic() - began_s
+    if process.returncode:
+        raise SystemExit(
+            f"{words} ended with {process.returncode}: {(folder / 'said').read_text()}"
+        )
+    return {
+        "s": took_s,
+        "cpu_s": ours.cpu_s + theirs.cpu_s - before_s,
+        "mb": ours.largest_mb(),
+        "database_mb": theirs.largest_mb(),
+    }
+
+
+def lines_of(found: dict[str, Any]) -> str:
+    """What was found, for people."""
+    form = (
+        "{step}: {s:.1f} s ({cpu_s:.1f} s of CPU), "
+        "peak {mb:.0f} MB, of the database {database_mb:.0f} MB"
+    )
+    steps = [form.format(step=step, **found[step]) for step in COMMANDS]
+    return "\n".join([f"{found['rows']:,} rows: {found['record_bytes']:.0f} bytes a row", *steps])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 The figures are in docs/limits.json, each with its origin: a new measurement changes the page. Those
 that `make bench` measures are read from docs/benchmarks.json. Beside the simulation stands what
-`make bench-workers` measured last, if it was told to keep it.
+`make bench-workers` and `make bench-postgres` measured last, if they were told to keep it.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ it takes another.
 (two, on the two cores of the database, wrote 27,000 to 77,000 rows/s together); a slower disk; failover to a
 standby, which may lose acknowledged rows unless it is synchronous; pgbouncer; clocks that are set.
 
-{measured}## Figures
+{measured}{read_back}## Figures
 
 In `docs/limits.json`:
 
@@ -189,6 +189,7 @@ def page(kept: Mapping[str, Any], made: Mapping[str, Any]) -> str:
             for name, each in figures.items()
         ),
         measured=beside(kept["measured"], costs),
+        read_back=read_back(kept["read_back"]),
         hours_small=small.send_s / 3600,
         workers_small=workers,
         prepare_h=small.prepare_s / 3600,
@@ -259,6 +260,36 @@ def beside(measured: Mapping[str, Any] | None, costs: Mapping[str, float]) -> st
     )
 
 
+READ_BACK = """\
+## Read back
+
+`make bench-postgres ARGS="--sizes --kept {rows} --keep"` on {made}, once: a run of {rows:,} rows whose process
+was killed before its report; one row of a hundred was rejected, one of a thousand is `unknown`.
+
+| | seconds | of CPU, the database's too | peak of the command | peak of a process of the database |
+| --- | ---: | ---: | ---: | ---: |
+{table}
+
+"""  # noqa: E501 - lines of a page
+MEASURED_PARTS = ("measured", "read_back")
+"""Of docs/limits.json, beside the figures."""
+READ_STEPS = {
+    "list": "`pipeline runs`",
+    "report": "`pipeline runs RUN`, which writes the report",
+    "show": "the same, of a report that is there",
+    "remove": "`pipeline runs --prune`",
+}
+
+
+def read_back(found: Mapping[str, Any] | None) -> str:
+    """What `make bench-postgres` kept; empty if it kept nothing."""
+    if found is None:
+        return ""
+    form = "| {says} | {s:,.1f} | {cpu_s:,.1f} | {mb:,.0f} MB | {database_mb:,.0f} MB |"
+    lines = (form.format(says=says, **found[step]) for step, says in READ_STEPS.items())
+    return READ_BACK.format(**found, table="\n".join(lines))
+
+
 def _figure(name: str, value: float) -> str:
     units = {"us": "µs", "s": "s", "bytes": "B", "mb": "MB"}
     number = f"{value:,g}"
@@ -300,9 +331,26 @@ def text_of(kept: Mapping[str, Any]) -> str:
         f"  {json.dumps(name)}: {json.dumps(each, ensure_ascii=False)}"
         for name, each in kept["figures"].items()
     ]
-    measured = json.dumps(kept["measured"])
-    joined = ",\n".join(lines)
-    return f'{{\n "figures": {{\n{joined}\n }},\n "measured": {measured}\n}}\n'
+    parts = ["{\n" + ",\n".join(lines) + "\n }"]
+    parts += [json.dumps(kept[name]) for name in MEASURED_PARTS]
+    named = zip(("figures", *MEASURED_PARTS), parts, strict=True)
+    return "{\n" + ",\n".join(f' "{name}": {text}' for name, text in named) + "\n}\n"
+
+
+def keep(name: str, made: Mapping[str, Any]) -> None:
+    """Put what was measured into docs/limits.json, in place of the last one of this name."""
+    kept, _ = read()
+    FIGURES.write_text(text_of({**kept, name: _rounded(made)}))
+    print(f"Wrote {FIGURES}; `make limits` writes the page.")
+
+
+def _rounded(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _rounded(value)
+        if isinstance(value, Mapping)
+        else (round(value, 2) if isinstance(value, float) else value)
+        for name, value in made.items()
+    }
 
 
 def read() -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -58,7 +58,8 @@ def measured(into: dict[str, Any], name: str) -> Iterator[None]:
     into[f"{name}_cpu_s"] = time.process_time() - cpu
 
 
-def _prepared(file: Path, url: str, in_flight: int, folder: Path) -> Prepared:
+def prepared_run(file: Path, url: str, in_flight: int, folder: Path) -> Prepared:
+    """The run of a file, by the configuration in `folder`, or one to `url` that is made there."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "pipeline.toml").exists():
         (folder / "pipeline.toml").write_text(CONFIG.format(url=url, in_flight=in_flight))
@@ -70,7 +71,7 @@ def pipeline_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[st
     """The whole pipeline, its parts stated apart."""
     found: dict[str, Any] = {}
     with measured(found, "take_and_bind"):
-        prepared = _prepared(file, url, in_flight, folder)
+        prepared = prepared_run(file, url, in_flight, folder)
     cpu = time.process_time()
     with measured(found, "send_and_report"):
         summary = run_async(_carry_out, prepared, found)
@@ -149,7 +150,7 @@ def encoded_requests(
     file: Path, url: str, in_flight: int, folder: Path
 ) -> tuple[dict[str, str], Iterator[tuple[str, bytes]]]:
     """The headers, and path and body of each request that the pipeline would send, in its order."""
-    prepared = _prepared(file, url, in_flight, folder)
+    prepared = prepared_run(file, url, in_flight, folder)
     account = prepared.config.account("shop", ENVIRON)
     headers = {"Authorization": authorization(account.vendor.authenticate(account.settings)) or ""}
 

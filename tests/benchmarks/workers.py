@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.files import write_parquet
-from tests.benchmarks.limits import FIGURES, read, text_of
+from tests.benchmarks.limits import keep
 from tests.benchmarks.machine import facts
 from tests.benchmarks.servers import Server, server
 from tests.benchmarks.sides import CONFIG, ENVIRON
@@ -164,7 +164,7 @@ def measure(
         "first_mb": ours.peak_mb[driver.pid],
         "worker_mb": ours.largest_mb(without_top=True),
         "database_mb": theirs.largest_mb(),
-        "record_bytes": _size(database, url) / rows,
+        "record_bytes": record_bytes(database, url) / rows,
         "database_folder_gb": _bytes_below(database.data) / 1e9,
         "run_bytes": _bytes_below(folder / ".pipeline") / rows,
         "report_bytes": _bytes_below(folder / "reports") / rows,
@@ -176,13 +176,18 @@ def _looked(group: Group) -> Group:
     return group
 
 
-def _size(database: PostgresServer, url: str) -> int:
-    name = url.partition("///")[2].partition("?")[0]
+def record_bytes(database: PostgresServer, url: str) -> int:
+    """Disk space of the pipeline's tables."""
     query = (
         "select sum(pg_total_relation_size(oid)) from pg_class"
         " where relnamespace = 'pipeline'::regnamespace and relkind = 'r'"
     )
-    return int(database.execute(query, name)[0][0])
+    return int(database.execute(query, database_name(url))[0][0])
+
+
+def database_name(url: str) -> str:
+    """The name in the URL of a database of the tests."""
+    return url.partition("///")[2].partition("?")[0]
 
 
 def _bytes_below(folder: Path) -> int:
@@ -193,16 +198,6 @@ def _bytes_below(folder: Path) -> int:
 def summary_of(made: dict[str, Any]) -> str:
     """What was found, for people."""
     return LINES.format(**made, rate=made["rows"] / made["send_s"])
-
-
-def keep(made: dict[str, Any]) -> None:
-    """Write it into the figures of docs/scale.md, in place of the last one."""
-    kept, _ = read()
-    measured = {
-        name: round(value, 2) if isinstance(value, float) else value for name, value in made.items()
-    }
-    FIGURES.write_text(text_of({**kept, "measured": measured}))
-    print(f"Wrote {FIGURES}; `make limits` writes the page.")
 
 
 def main() -> None:
@@ -223,7 +218,7 @@ def main() -> None:
     made |= {"cores": about["cores"], "load_at_start": about["load_at_start"]}
     print(summary_of(made))
     if given.keep:
-        keep(made)
+        keep("measured", made)
     sys.exit(not made["rows"] == made["updated"] == made["arrived"])
 
 

@@ -16,7 +16,7 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.database import damaged, sum_of
 from pipeline.store.on_files.registry_file import RegistryFile
 from pipeline.store.run_entry import STATES, Run, State
-from pipeline.store.seam import Share, ShareState
+from pipeline.store.seam import Share, ShareChange, ShareState
 
 _COLUMNS = (
     *("name", "source", "sha256", "rows", "operations", "accounts", "run_id", "repeats"),
@@ -199,31 +199,14 @@ class FileRegistry:
         share = Share(account, number, parts)
         return ShareState(share, bool(is_open), bool(is_done), stopped, attempts, progress)
 
-    def change_share(
-        self,
-        name: str,
-        share: Share,
-        *,
-        is_open: bool | None = None,
-        is_done: bool | None = None,
-        stopped: str | None = None,
-        attempts: int | None = None,
-        progress: str | None = None,
-    ) -> None:
-        """Change the state of a share; fields given as None stay unchanged."""
+    def change_share(self, name: str, share: Share, change: ShareChange) -> None:
+        """Change the state of a share."""
         with self._file.commit() as connection:
             found = next((each for each in self.shares(name) if each.share == share), None)
             if found is None:
                 raise LedgerError(f"run {name} has no share {share.name} in {self._path}")
-            changed = ShareState(
-                share,
-                found.is_open if is_open is None else is_open,
-                found.is_done if is_done is None else is_done,
-                found.stopped if stopped is None else stopped,
-                found.attempts if attempts is None else attempts,
-                found.progress if progress is None else progress,
-            )
-            values = *_share_line(name, changed), name, share.account, share.number
+            changed = _share_line(name, change.applied(found))
+            values = *changed, name, share.account, share.number
             connection.execute(_CHANGE_SHARE, values)
 
     def _select(self, where: str, *values: object) -> list[Run]:

@@ -18,7 +18,7 @@ from pipeline.store.postgres.connections import PgConnection, PgConnections, dam
 from pipeline.store.postgres.run_record import checksum_of, record_of, run_of
 from pipeline.store.postgres.text import stored, unstored
 from pipeline.store.run_entry import Run, State
-from pipeline.store.seam import Order, Share, ShareState
+from pipeline.store.seam import Order, Share, ShareChange, ShareState
 
 _SELECT: LiteralString = "select sequence, checksum, record from pipeline.runs "
 _PUT = """
@@ -223,22 +223,11 @@ class PgRegistry:
         ]
         return sorted(found, key=lambda state: state.share)  # the database's order of texts differs
 
-    def change_share(
-        self,
-        name: str,
-        share: Share,
-        *,
-        is_open: bool | None = None,
-        is_done: bool | None = None,
-        stopped: str | None = None,
-        attempts: int | None = None,
-        progress: str | None = None,
-    ) -> None:
+    def change_share(self, name: str, share: Share, change: ShareChange) -> None:
         """Change the state of a share."""
-        values = (
-            *(is_open, is_done, _maybe_stored(stopped), attempts, _maybe_stored(progress)),
-            *(stored(name), stored(share.account), share.number, share.of),
-        )
+        texts = _maybe_stored(change.stopped), _maybe_stored(change.progress)
+        changed = change._replace(stopped=texts[0], progress=texts[1])
+        values = *changed, stored(name), stored(share.account), share.number, share.of
         if not self._connections.change(_CHANGE_SHARE, values):
             raise LedgerError(f"{share.name} of run {name} is not in {self._label}")
 

@@ -21,7 +21,7 @@ WORK = """
 import sys, time
 from pipeline.model import RowResult, Status
 from pipeline.store.postgres.store import PgStore
-from pipeline.store.seam import Share, share_lease
+from pipeline.store.seam import Share, ShareChange, share_lease
 store = PgStore(sys.argv[1], environ={}, ttl_s=5.0)
 left = {Share("shop", number, 8) for number in range(8)}
 while left:
@@ -38,7 +38,7 @@ while left:
                         ledger.record(
                             [], [RowResult(row, "o", "shop", Status.UPDATED) for row in rows]
                         )
-                store.runs.change_share("monday", share, is_done=True)
+                store.runs.change_share("monday", share, ShareChange(is_done=True))
                 print(share.number, flush=True)
     time.sleep(0.02)
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.model import UsageError
-from pipeline.store.seam import Share, ShareState
+from pipeline.store.seam import Share, ShareChange, ShareState
 from tests.store.seam.conftest import began
 
 SHARES = [Share("billing"), *(Share("shop", number, 3) for number in range(3))]
@@ -28,7 +28,7 @@ def test_the_first_share_of_each_account_may_be_taken(store, other):
 def test_the_same_shares_again_change_nothing_and_others_are_refused(store):
     began(store)
     store.runs.share("monday", SHARES)
-    store.runs.change_share("monday", SHARES[1], is_done=True)
+    store.runs.change_share("monday", SHARES[1], ShareChange(is_done=True))
     store.runs.share("monday", SHARES)
     assert [each.is_done for each in store.runs.shares("monday")] == [False, True, False, False]
     with pytest.raises(UsageError):
@@ -39,9 +39,11 @@ def test_a_change_keeps_the_other_fields(store):
     began(store)
     store.runs.share("monday", SHARES)
     share = SHARES[2]
-    store.runs.change_share("monday", share, is_open=True, attempts=2)
-    store.runs.change_share("monday", share, progress='{"sent": 7}')
-    store.runs.change_share("monday", share, attempts=0, stopped="the vendor refuses", is_done=True)
+    store.runs.change_share("monday", share, ShareChange(is_open=True, attempts=2))
+    store.runs.change_share("monday", share, ShareChange(progress='{"sent": 7}'))
+    store.runs.change_share(
+        "monday", share, ShareChange(attempts=0, stopped="the vendor refuses", is_done=True)
+    )
     assert store.runs.shares("monday")[2] == ShareState(
         share, True, True, "the vendor refuses", 0, '{"sent": 7}'
     )
