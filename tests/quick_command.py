@@ -48,54 +48,78 @@ def quick_command(folder: Path) -> Iterator[None]:
     program = folder / "pipeline"
     program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     program.chmod(0o755)
-    serving: list[threading.Thread] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"\0{name}")
         listener.listen()
-        accepting = threading.Thread(target=_accept, args=(listener, serving))
+        server = _Server(listener)
+        accepting = threading.Thread(target=server.accept)
         accepting.start()
         try:
             yield
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             accepting.join()
-            for each in serving:
-                each.join()
+            server.join()
 
 
-def _accept(listener: socket.socket, serving: list[threading.Thread]) -> None:
-    with suppress(OSError):  # it is shut down
-        while True:
-            connection, _ = listener.accept()
-            serving.append(threading.Thread(target=_serve, args=(connection,)))
-            serving[-1].start()
+class _Server:
+    """A thread for each command, from its start to its end."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._threads: list[threading.Thread] = []
+        self._running: dict[socket.socket, QuickPopen] = {}
+
+    def accept(self) -> None:
+        with suppress(OSError):  # it is shut down
+            while True:
+                connection, _ = self._listener.accept()
+                self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+                self._threads[-1].start()
+
+    def join(self) -> None:
+        for each in self._threads:
+            each.join()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            length, streams, _, _ = socket.recv_fds(connection, 4, 3)
+            if not length:
+                return
+            asked = json.loads(connection.recv(struct.unpack("!I", length)[0], socket.MSG_WAITALL))
+            self._end_killed()
+            process = QuickPopen(
+                [*COMMAND, *asked["arguments"]],
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                cwd=asked["folder"],
+                env=asked["environ"],
+                start_new_session=True,
+            )
+            for stream in streams:
+                os.close(stream)
+            self._running[connection] = process
+            telling = threading.Thread(target=_tell, args=(process, connection))
+            telling.start()
+            while number := connection.recv(1):
+                process.send_signal(number[0])
+            _kill(process)
+            telling.join()
+            del self._running[connection]
+
+    def _end_killed(self) -> None:
+        """What was killed before this command was started is gone when it starts."""
+        for connection, process in list(self._running.items()):
+            with suppress(OSError):  # nothing is there to be read, so its other end is open
+                if not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    _kill(process)
 
 
-def _serve(connection: socket.socket) -> None:
-    """One command, from its start to its end."""
-    with connection:
-        length, streams, _, _ = socket.recv_fds(connection, 4, 3)
-        if not length:
-            return
-        asked = json.loads(connection.recv(struct.unpack("!I", length)[0], socket.MSG_WAITALL))
-        process = QuickPopen(
-            [*COMMAND, *asked["arguments"]],
-            stdin=streams[0],
-            stdout=streams[1],
-            stderr=streams[2],
-            cwd=asked["folder"],
-            env=asked["environ"],
-            start_new_session=True,
-        )
-        for stream in streams:
-            os.close(stream)
-        telling = threading.Thread(target=_tell, args=(process, connection))
-        telling.start()
-        while number := connection.recv(1):
-            process.send_signal(number[0])
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        telling.join()
+def _kill(process: QuickPopen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _tell(process: QuickPopen, connection: socket.socket) -> None:
