@@ -112,8 +112,9 @@ def _code_of(made: MadePlan) -> int:
     """3 if an account stopped, 1 if some rows are neither sent nor up to date, else 0."""
     if made.stopped:
         return STOPPED
-    done = SENT_KINDS | {PlanKind.UNCHANGED}
-    return FAILED if any(made.planned.kinds[kind] for kind in made.planned.kinds.keys() - done) else 0
+    done = {*SENT_KINDS, PlanKind.UNCHANGED}
+    is_left = any(count for kind, count in made.planned.kinds.items() if kind not in done)
+    return FAILED if is_left else 0
 
 
 @click.command(short_help="Compare what a run applied with the current state.")
