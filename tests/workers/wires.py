@@ -24,9 +24,6 @@ class CalledBack:
     def __init__(self, send: Callable[[Request], Awaitable[Reply | NoReply]]) -> None:
         self._send = send
 
-    async def __call__(self, request: Request) -> Reply | NoReply:
-        return await self._send(request)
-
     def take(self, most: int) -> list[Connection]:
         return [Connection() for _ in range(most)]
 
