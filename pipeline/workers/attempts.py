@@ -40,7 +40,7 @@ class InFlight(Permit):
     came  None until then
     """
 
-    __slots__ = ("_on_end", "batch", "came", "connection")
+    __slots__ = ("_on_end", "batch", "came")
 
     def __init__(
         self,
@@ -52,9 +52,8 @@ class InFlight(Permit):
         connection: Any,
         on_end: Callable[[InFlight], None],
     ) -> None:
-        super().__init__(limiter, number, left_s)
+        super().__init__(limiter, number, left_s, connection)
         self.batch = batch
-        self.connection = connection
         self.came: Reply | NoReply | Exception | None = None
         self._on_end = on_end
 

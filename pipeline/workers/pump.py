@@ -26,6 +26,7 @@ from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.requests_in_flight import RequestsInFlight
 from pipeline.workers.row import Finish, Step, forget_precheck
+from pipeline.workers.wire import permit_for
 
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
@@ -303,7 +304,7 @@ class Pump:
             connection = await self._wire.connect()
             if isinstance(connection, NoReply):
                 is_unsent = False
-                permit = Permit(self._account_limiter, None, left_s)
+                permit = Permit(self._account_limiter, None, left_s, connection)
                 outcome = self._attempts.on_unreached(batch, permit, connection)
                 self._owner.on_outcome(outcome, batch, left_s)
                 self._claimer.give_back(batch)
@@ -378,5 +379,4 @@ class Pump:
         """Wait for a permit for one request; None if `batch` may not be sent now."""
         if not self._may_send(batch):
             return None
-        number = await self._account_limiter.permit()
-        return None if number is None else Permit(self._account_limiter, number, self._clock())
+        return await permit_for(self._wire, self._account_limiter, self._clock)
