@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import PurePath
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import anyio
@@ -98,6 +100,8 @@ class CommandSession:
 
     def _run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         found: list[Prepared | None] = []
+        # reading the files mostly leaves the interpreter to what sends them
+        Thread(target=import_module, args=("pipeline.run.whole_run",)).start()
         try:
             for number, (name, prepare) in enumerate(files):
                 found.append(self._prepare(number, name, prepare))

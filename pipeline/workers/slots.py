@@ -50,22 +50,22 @@ class Slots:
         self._waiting = WaitList()
 
     @property
-    def has_room(self) -> bool:
-        """Return whether one more may be taken without a wait."""
-        return self._taken < self._limit
+    def room(self) -> int:
+        """How many may be taken without a wait."""
+        return self._limit - self._taken
 
-    def take(self) -> None:
-        """Take one. Only if there is room."""
-        self._taken += 1
+    def take(self, count: int = 1) -> None:
+        """Take `count`. Only if there is room."""
+        self._taken += count
 
     def leave(self) -> None:
         """Give back one that was taken."""
         self._taken -= 1
         if self._waiting.has_any:
-            self._waiting.wake(self._limit - self._taken)
+            self._waiting.wake(self.room)
 
     async def enter(self) -> None:
         """Wait for room and take it. Leave afterwards."""
-        while not self.has_room:
+        while not self.room:
             await self._waiting.wait()
         self.take()
