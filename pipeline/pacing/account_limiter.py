@@ -135,8 +135,10 @@ class AccountLimiter:
 
         def call() -> None:
             if not has_taken.done():
-                take()
-                has_taken.set_result(True)
+                try:
+                    take()
+                finally:
+                    has_taken.set_result(True)
 
         self._waiting.add(has_taken)
         self.call_when_free(call)

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import anyio
 from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
 from pipeline.workers.backoff import ConnectBackoff, ReuseRest
 from pipeline.workers.connection import HttpConnection
-from pipeline.workers.slots import Slots
 from pipeline.workers.vendor_socket import socket_maker
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
@@ -66,7 +66,7 @@ class Connections:
         self._url, self._proxy, self._tls = url, proxy, tls
         self._max_body_bytes = max_body_bytes
         self._make_socket = socket_maker(unacknowledged_s)
-        self._slots = Slots(limit)
+        self._slots = anyio.Semaphore(limit, fast_acquire=True)
         self._backoff = ConnectBackoff()
         self._rest = ReuseRest()
         self._idle: deque[HttpConnection] = deque()  # the one used last at the right
@@ -108,14 +108,14 @@ class Connections:
         """Take idle connections that can be used at once, at most `most`."""
         taken: list[HttpConnection] = []
         idle, is_resting = self._idle, self._rest.rest_s > 0
-        while idle and len(taken) < most and self._slots.has_room:
+        while idle and len(taken) < most and self._slots.value:
             if is_resting and not self._oldest_has_rested():
                 break
             connection = idle[0] if is_resting else idle[-1]
             if not connection.is_open or self._is_old(connection) or self._is_readable(connection):
                 break
             self._take_idle()
-            self._slots.take()
+            self._slots.acquire_nowait()
             connection.is_reused = True
             taken.append(connection)
         return taken
@@ -125,16 +125,16 @@ class Connections:
 
         raises  NotConnectedError
         """
-        await self._slots.enter()
+        await self._slots.acquire()
         try:
             return await self._ready_one() or await self._open_one()
         except BaseException:
-            self._slots.leave()
+            self._slots.release()
             raise
 
     def give_back(self, connection: HttpConnection) -> None:
         """Keep `connection` for another request if it is still open."""
-        self._slots.leave()
+        self._slots.release()
         now_s = self._loop.time()
         self._looked_s = -math.inf
         if connection.is_reused and connection.has_replied:
@@ -152,7 +152,7 @@ class Connections:
 
     def give_back_unused(self, connection: HttpConnection) -> None:
         """Keep a connection that carried no request: it is as old as it was."""
-        self._slots.leave()
+        self._slots.release()
         if connection.is_open:
             self._idle.append(connection)
             self._sweep_later(IDLE_S)
