@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.workers.attempts import Attempts, InFlight
 from pipeline.workers.batches import Batch
-from pipeline.workers.dependencies import Dependencies, Owner
+from pipeline.workers.dependencies import Dependencies
+
+if TYPE_CHECKING:
+    from pipeline.workers.account_sender import AccountSender
 
 
 class RequestsInFlight:
@@ -30,7 +33,7 @@ class RequestsInFlight:
         deps: Dependencies,
         account_limiter: AccountLimiter,
         attempts: Attempts,
-        owner: Owner,
+        owner: AccountSender,
         *,
         give_back: Callable[[Batch], None],
         call_soon: Callable[[], None],
@@ -83,7 +86,7 @@ class RequestsInFlight:
             self._end(request)
         for request in requests[1:]:
             self._wire.give_back(request.connection)
-            self._queue.put_back(request.batch)
+            self._queue.backlog.put_back(request.batch)
 
     def _on_ended(self, request: InFlight) -> None:
         self.ended.append(request)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from pipeline.model import Answer, RecentError, Verdict
 from pipeline.model.sample import LATENCY_BOUNDS_S
@@ -67,15 +66,6 @@ class Traffic:
         self._first_s: float | None = None
         self._last_s = 0.0
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
-
-    @contextmanager
-    def request(self, sent_s: float) -> Iterator[None]:
-        """Count a request that is sent at `sent_s`, in flight while the block runs."""
-        self.on_sent(sent_s)
-        try:
-            yield
-        finally:
-            self.on_end()
 
     def on_sent(self, sent_s: float, count: int = 1) -> None:
         """Count requests that are sent at `sent_s`."""
