@@ -10,7 +10,7 @@ The folders, in the order in which a row travels:
     loader     a file becomes a snapshot, its rows become typed jobs
     jobs       the jobs file: subsets, joins with the jobs of other runs
     workers    the worker pool: jobs become results
-    vendors    one file per vendor: columns, requests, the meaning of replies
+    vendors    each vendor: columns, requests, the meaning of replies
     pacing     when a request may leave: quota, rate, pause, circuit breaker
     store      what outlives a process: ledger, locks, files
     object_storage  objects in buckets: read in parts, written, listed, claimed

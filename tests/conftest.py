@@ -1,8 +1,9 @@
 """What every test may rely on."""
 
 import asyncio
+import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import pytest
 import uvloop
@@ -27,6 +28,19 @@ WAITING_LONG = {
     "test_damaged_runs.py",
 }
 """Files whose tests wait for leases, databases and processes: many seconds, in which others run."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector looks at no module and no test: they stay to the end, and to look at
+    them again and again takes as long as to collect them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,6 @@ A page is a function that returns its text. A new one is a line in PAGES.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import re
@@ -301,8 +300,8 @@ def _of_vendors() -> Iterator[list[str]]:
 
 
 def _known(vendor: Vendor[Any]) -> dict[str, str]:
-    """The hints in the vendor's file by code; a key that is a status is `http_` and the status."""
-    module = importlib.import_module(f"pipeline.vendors.{vendor.name}")
+    """The hints beside `decode`, by code; a key that is a status is `http_` and the status."""
+    module = inspect.getmodule(vendor.operations[0].decode)
     tables = [getattr(module, name, {}) for name in ("_HINTS", "_HINTS_BY_STATUS")]
     return {_name(key): hint for hints in tables for key, hint in hints.items()}
 
@@ -324,8 +323,9 @@ def verdicts() -> str:
         "What each reply to an update means, read from the code that decides it: the verdict, "
         "whether the update was applied (`effect`), what becomes of a row at its first attempt, "
         "and who says so. `assumed`: no page of a vendor and no standard says it; we decided. The "
-        "short names of sources (`SPEC`, `UPDATE`) are explained at the top of the vendor's file "
-        "in `pipeline/vendors/`. Bodies are empty where none is named. Which rows may be repeated: "
+        "short names of sources (`SPEC`, `UPDATE`) are explained at the top of the vendor's "
+        "`__init__.py` in `pipeline/vendors/`. Bodies are empty where none is named. Which rows "
+        "may be repeated: "
         "[operations.md](../operations.md). When an account stops: "
         "[errors.md](../errors.md#refused-rows-or-a-refused-account). What is read is settled by "
         "what the entity holds."

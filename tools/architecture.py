@@ -47,7 +47,7 @@ FOLDERS = (
     Box("pacing", "4   quota, pause, breaker", 630, 284, 170),
     Box("store", "5   what outlives a process: ledger, records, locks", 170, 360, 446),
     Box("object_storage", "objects in buckets", 628, 360, 172),
-    Box("vendors", "one file per vendor: columns, requests, meaning of replies", 170, 432, 630),
+    Box("vendors", "each vendor: columns, requests, meaning of replies", 170, 432, 630),
     Box("model", "values: jobs, answers, results, quotas", 170, 504, 430),
     Box("simulator", "emulated vendors", 612, 504, 188),
 )

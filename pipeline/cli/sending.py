@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import PurePath
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +21,7 @@ from pipeline.cli.console import emit, terminal
 from pipeline.cli.estimate import RunEstimate
 from pipeline.cli.messages import print_error, question_about
 from pipeline.cli.side_by_side import RunDisplay, SideBySide
+from pipeline.cli.workers_on import started_by
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.model.formatting import one_line
@@ -97,6 +100,8 @@ class CommandSession:
 
     def _run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         found: list[Prepared | None] = []
+        # reading the files mostly leaves the interpreter to what sends them
+        Thread(target=import_module, args=("pipeline.run.whole_run",)).start()
         try:
             for number, (name, prepare) in enumerate(files):
                 found.append(self._prepare(number, name, prepare))
@@ -221,7 +226,9 @@ class CommandSession:
                 tell=self.say,
                 failed=self._on_failed(prepared.run),
                 agree=self._agree,
-                workers=self._start_workers(prepared.config),
+                workers=started_by(
+                    self._workers, self._placed, self.say, prepared.config, self._window.until
+                ),
                 count=self._workers or 0,
             )
             summary: Summary = await engine.carry_out(prepared, way)
@@ -251,16 +258,6 @@ class CommandSession:
             self.report_failure(summary.input.file, error)
             return False
         return True
-
-    def _start_workers(self, config: Config) -> StartWorkers | None:
-        """What makes the workers of a run; None if this process sends its rows."""
-        from pipeline.run.links import announce_once  # noqa: PLC0415 - needs what sends
-        from pipeline.run.worker_processes import WorkerProcesses  # noqa: PLC0415 - as above
-
-        if self._workers is None or self._placed is not None:
-            return self._placed
-        say, until = announce_once(self.say), self._window.until
-        return lambda run: WorkerProcesses(run, say, config.file, until)
 
     def _notify_start(self, prepared: Prepared) -> None:
         if self._notifier is not None and prepared.refusal is None:

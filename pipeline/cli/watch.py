@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path, PurePath
@@ -19,8 +20,9 @@ from pipeline.cli.drops import drops_of
 from pipeline.cli.messages import from_here, print_error, warn
 from pipeline.cli.notifying import command_notifier
 from pipeline.cli.sending import open_display
-from pipeline.cli.setup import ParsedOption, read_config
+from pipeline.cli.setup import WORKERS, ParsedOption, read_config
 from pipeline.cli.side_by_side import RunDisplay
+from pipeline.cli.workers_on import ON, opened_by, started_by
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
@@ -76,6 +78,8 @@ from pipeline.watch import (
 @click.option(
     "--record-previous", is_flag=True, help="Read first; record previous values for undo."
 )
+@click.option("--workers", type=WORKERS, metavar="N", help="Send each file by N processes.")
+@click.option("--on", type=ON, help="Start them by Ray: ray, or http://HOST:8265.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option(
     "--log", type=click.Choice(["json", "text"]), help="Write log lines instead of messages."
@@ -107,6 +111,8 @@ def watch(
     poll: bool,  # noqa: ARG001 - kept for earlier versions
     max_invalid: float,
     record_previous: bool,
+    workers: int | None,
+    on: str | None,
     quiet: bool,
     metrics_port: int | None,
     metrics_host: str,
@@ -120,23 +126,28 @@ def watch(
     the first one to end.
     """
     config = read_config(config_file)
-    with command_notifier(config, **outputs) as notifier:
+    place = opened_by(on, workers, config, None, os.environ)
+    with ExitStack() as stack:
+        notifier = stack.enter_context(command_notifier(config, **outputs))
         console = terminal(stderr=True, quiet=quiet or notifier.has_log)
+        say = partial(_say, console, notifier)
+        placed = None if place is None else stack.enter_context(place(say))
         watcher = Watcher(
             drops_of(config),
             config,
             RunOptions(max_invalid=max_invalid / 100, record_previous=record_previous),
             environ=os.environ,
             tell=WatchOutput(console, notifier, config.report_place).on_event,
-            say=partial(_say, console, notifier),
+            say=say,
             show=RunDisplay(lambda poll: open_display(console, poll)).watch,
             failed=notifier.rows_failed,
+            workers=started_by(workers, placed, say, config, None),
+            count=workers or 0,
             settle_s=settle_s,
             expected=expected,
             zone=_zone(config, expected),
         )
-        place = config.inputs_bucket or from_here(config.inputs)
-        _say(console, notifier, f"Watching {place}. Press Ctrl-C to stop.")
+        say(f"Watching {config.inputs_bucket or from_here(config.inputs)}. Press Ctrl-C to stop.")
         sys.exit(run_async(_watch, watcher, notifier, metrics_host, metrics_port, console))
 
 

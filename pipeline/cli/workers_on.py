@@ -67,6 +67,28 @@ def cluster_address(environ: Mapping[str, str]) -> str | None:
     return None if address in {"", "local"} else address
 
 
+def started_by(
+    workers: int | None,
+    placed: StartWorkers | None,
+    tell: Callable[[str], None],
+    config: Config,
+    until: datetime | None,
+) -> StartWorkers | None:
+    """What makes the workers of a run; None if this process sends its rows.
+
+    workers  how many; None: none
+    placed   what `--on` opened; None: they are processes of this machine
+    tell     called with what they say: once, if several say the same
+    """
+    if workers is None or placed is not None:
+        return placed
+    from pipeline.run.links import announce_once  # noqa: PLC0415 - needs what sends
+    from pipeline.run.worker_processes import WorkerProcesses  # noqa: PLC0415 - as above
+
+    say = announce_once(tell)
+    return lambda run: WorkerProcesses(run, say, config.file, until)
+
+
 def opened_by(
     on: str | None,
     workers: int | None,

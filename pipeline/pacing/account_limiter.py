@@ -61,6 +61,10 @@ class AccountLimiter:
         """As `RateLimiter.on_answer`, with the name of the run."""
         self._limiter.on_answer(answer, left_s, words, self._run)
 
+    def is_stray(self, answer: Answer) -> bool:
+        """True if `answer` is a refusal that has another reason than the number of requests."""
+        return answer.verdict is Verdict.THROTTLED and self._limiter.has_strays
+
     @property
     def is_plain(self) -> bool:
         """True if replies change only counts: `on_successes` is enough for answers that are OK."""
@@ -198,12 +202,13 @@ class Permit:
             if self.number is not None:
                 self._account_limiter.on_reply(self.number, self.left_s, reply)
 
-    def on_answer(self, answer: Answer) -> None:
-        """The decoded reply."""
+    def on_answer(self, answer: Answer) -> bool:
+        """The decoded reply. True if it is a stray refusal."""
         reason = ""
         if isinstance(self._reply, Reply) and may_ask_for_pause(answer):
             reason = pause_reason(self._reply)
         self._account_limiter.on_answer(answer, self.left_s, reason)
+        return self._account_limiter.is_stray(answer)
 
 
 def may_ask_for_pause(answer: Answer) -> bool:

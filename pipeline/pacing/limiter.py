@@ -248,7 +248,8 @@ class RateLimiter:
         if answer.verdict is Verdict.THROTTLED:
             now_s, self._room = self._clock(), 0
             self._departures.on_throttled(now_s)
-            self._start_pause(answer.retry_after_s, left_s, words, run)
+            if answer.retry_after_s or self._rate is None or not self._rate.is_stray:
+                self._start_pause(answer.retry_after_s, left_s, words, run)
             if self._rate is not None:
                 self._rate.refused(left_s, now_s, self.pause.left_s)
         elif answer.retry_after_s is not None:
@@ -257,6 +258,11 @@ class RateLimiter:
             self.pause.on_success(left_s)
         if self._rate is not None and answer.verdict in ACCEPTED:
             self._rate.accepted()
+
+    @property
+    def has_strays(self) -> bool:
+        """True if many refusals have another reason than the number of requests."""
+        return self._rate is not None and self._rate.has_strays
 
     def _start_pause(self, seconds: float | None, left_s: float, words: str, run: str = "") -> None:
         if self.pause.start(seconds, left_s, words, run):

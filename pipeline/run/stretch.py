@@ -201,7 +201,7 @@ class Stretch:
             coalesce=options.coalesce,
             prechecks=self.prepared.prechecks,
             previous_state=self.ledger.previous_state,
-            on_end=partial(self._on_result, stop_check),
+            on_end=partial(self._on_result, stop_check) if stop_check.has_conditions else _nothing,
             is_gated=stop_check.has_conditions or bool(options.stop_if),
         )
         senders = [
@@ -272,6 +272,9 @@ class Stretch:
         pool = self.outcome.pool
         if reason is not None and isinstance(pool, WorkerPool):
             pool.stop_feeding(reason)
+
+
+def _nothing(_status: Status) -> None: ...
 
 
 def _abort(pool: WorkerPool, error: RunAborted) -> None:

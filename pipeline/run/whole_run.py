@@ -114,8 +114,7 @@ async def carry_out(prepared: Prepared, environment: RunEnvironment | None = Non
             with environment.shared.interruptible(outcome):
                 async with orders_obeyed(prepared, outcome):
                     if environment.workers is None or prepared.refusal is not None:
-                        ledger = opened.enter_context(_ledger(prepared))
-                        before = await _sent(prepared, environment, ledger, outcome)
+                        ledger, before = await _sent(prepared, environment, opened, outcome)
                     else:
                         await _sent_by_workers(prepared, environment, outcome)
                         ledger = opened.enter_context(_ledger(prepared))
@@ -159,16 +158,21 @@ def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
 async def _sent(
     prepared: Prepared,
     environment: RunEnvironment,
-    ledger: Ledger,
+    opened: ExitStack,
     outcome: RunOutcome,
-) -> RecordedState:
-    """Send within the schedule window; the recorded state when sending began."""
-    before = RecordedState.of(ledger)
+) -> tuple[Ledger, RecordedState]:
+    """Send within the schedule window; the ledger, and the recorded state when sending began.
+
+    Both are of after its workers, if there are some, have ended: they record until then.
+
+    opened  keeps the ledger open
+    """
     async with _in_its_places(prepared, environment, outcome) as may_wait:
         await close_and_wait(prepared.config, prepared.run, wait=may_wait, tell=environment.tell)
-        before = await _settled(prepared, environment, ledger, before)
+        ledger = opened.enter_context(_ledger(prepared))
+        before = await _settled(prepared, environment, ledger, RecordedState.of(ledger))
         await send_or_refuse(prepared, environment, ledger, before, outcome)
-    return before
+    return ledger, before
 
 
 async def _sent_by_workers(

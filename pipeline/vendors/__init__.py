@@ -1,6 +1,6 @@
-"""One file per vendor: job types, encoding, decoding. Pure. The folder is the registry.
+"""One file or folder per vendor: job types, encoding, decoding. Pure. This folder is the registry.
 
-Not here: I/O, clocks, retries and pacing. `kit` has what vendor files are made with.
+Not here: I/O, clocks, retries and pacing. `kit` has what vendors are made with.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ __all__ = [
 def load_vendors() -> dict[str, Vendor[Any]]:
     """Import every vendor of this folder; return them by name, sorted.
 
-    Raises AttributeError if a file has no `VENDOR`: such a file does not belong here.
+    Raises AttributeError if one has no `VENDOR`: it does not belong here.
     """
-    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
+    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "kit")
     found = [importlib.import_module(f"{__name__}.{name}").VENDOR for name in names]
     return {vendor.name: vendor for vendor in found}

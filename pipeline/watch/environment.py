@@ -21,6 +21,20 @@ class KnownFolders:
     def __init__(self, drops: DropPlace, config: Config) -> None:
         self._drops = drops
         self._config = config
+        self._read = _content(config.file)
+
+    def news(self) -> str:
+        """That the configuration's file changed since it was read or last asked about, for people;
+        empty if it did not.
+        """
+        now = _content(self._config.file)
+        if now is None or now == self._read:
+            return ""
+        self._read = now
+        return (
+            f"{self._config.file} changed. This process goes on with what it read when it started: "
+            "restart it to use the change"
+        )
 
     def check(self) -> None:
         """Raise RunAborted if one of them was removed or replaced while in use."""
@@ -56,6 +70,14 @@ class KnownFolders:
         except RunAborted as error:
             return str(error)
         return ""
+
+
+def _content(path: Path | None) -> bytes | None:
+    """The content of a file; None if there is none, or none at this moment."""
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError:
+        return None
 
 
 def _gone(path: Path) -> RunAborted:

@@ -74,7 +74,7 @@ def _origin(claim: Claim) -> Origin | None:
 def prepare_claim(
     claim: Claim, drops: DropPlace, config: Config, options: RunOptions, environ: Mapping[str, str]
 ) -> Prepared:
-    """Prepare the run of a claimed file, or reopen it.
+    """Prepare the run of a claimed file, or reopen it; workers of a killed process may send it.
 
     Raises InputError or UsageError if the file must be quarantined, BusyError if another process
     resumes its run, ConfigError if the configuration is at fault, and RunAborted if the disk
@@ -84,7 +84,7 @@ def prepare_claim(
     if known == "under_way" and run_lease_of(config, claim.run).is_alive():
         raise BusyError(f"another process works on run {claim.run}")
     if known is not None and not claim.is_adopted:
-        prepared = reopen(claim.run, config)
+        prepared = reopen(claim.run, config, beside_workers=True)
     else:
         is_begun = known is not None
         claim, prepared = _prepared(claim, drops, config, options, must_resume=is_begun)

@@ -33,6 +33,7 @@ from pipeline.run import (
 )
 from pipeline.run.environment import Watch
 from pipeline.run.keyed_queue import KeyedQueue
+from pipeline.run.worker_processes import StartWorkers
 from pipeline.runs import RunOptions
 from pipeline.watch.drop_place import DropPlace
 from pipeline.watch.environment import KnownFolders
@@ -73,6 +74,8 @@ class Watcher:
     say       called with messages about waiting
     show      shows the progress of a run
     failed    called in a thread with the results of a run that leave something to do
+    workers   makes the workers that send the rows of a run; None: this process sends them
+    count     how many it starts for each run
     settle_s  seconds without a change after which a file counts as complete
     expected  files that must arrive every day
     zone      time zone of `expected`
@@ -89,6 +92,8 @@ class Watcher:
         say: Callable[[str], None],
         show: Watch,
         failed: Failed = lambda _run, _results: None,
+        workers: StartWorkers | None = None,
+        count: int = 0,
         settle_s: float = SETTLE_S,
         expected: Sequence[Expectation] = (),
         zone: tzinfo = UTC,
@@ -101,6 +106,8 @@ class Watcher:
         self._say = say
         self._show = show
         self._failed = failed
+        self._workers = workers
+        self._count = count
         self._expected = expected
         self._zone = zone
         self._settling = Settling(settle_s)
@@ -170,6 +177,8 @@ class Watcher:
         """Claim complete files, up to MAX_AT_ONCE per folder."""
         now = datetime.now(UTC)
         await anyio.to_thread.run_sync(self._folders.check)
+        if news := await anyio.to_thread.run_sync(self._folders.news):
+            self._say(news)
         files = await anyio.to_thread.run_sync(lambda: list(self._drops.files()))
         self._intake.on_scan({file.path for file in files})
         waiting = 0
@@ -305,5 +314,7 @@ class Watcher:
                 environ=self._environ,
                 tell=self._say,
                 failed=partial(self._failed, prepared.run),
+                workers=self._workers,
+                count=self._count,
             )
             return await carry_out(prepared, environment)

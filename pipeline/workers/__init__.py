@@ -9,7 +9,7 @@
 | What is read of an entity, and when? | `row`, `reads`; `precheck` decides from the state |
 | Is a 403 about the row or the account? | `refusals`, `undecided` |
 | When does an account stop? | `stop_reason`, `fail_fast`, `pauses` |
-| How many requests are in flight? | `concurrency_limiter` |
+| How many requests are in flight? | `concurrency_limiter`, `slots` |
 | When is a refused group split? | `bisection` |
 | How does a result get on record? | `result_writer`, `recorder`, `writer_thread` |
 

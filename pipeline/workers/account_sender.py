@@ -35,7 +35,7 @@ from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.wire import Wire, permit_for
+from pipeline.workers.wire import Wire
 
 
 class AccountSender:
@@ -74,7 +74,6 @@ class AccountSender:
         self._total = total
         self._recorder = recorder
         self._account_limiter = account_limiter
-        self._wire = wire
         self._backlog = _backlog(account, environment, recovered)
         clock, bisector = environment.clock, Bisector()
         self._traffic = Traffic(clock)
@@ -329,10 +328,7 @@ class AccountSender:
     async def _can_read_known_row(self) -> bool:
         """Read the entity of an updated row; True if the credentials still work for reads."""
         row = self._undecided.updated_row
-        if row is None:
-            return False
-        permit = await permit_for(self._wire, self._account_limiter, self._clock)
-        return permit is not None and await self._reads.can_read_now(row, permit)
+        return row is not None and await self._reads.can_read_now(row, self._account_limiter)
 
     def _on_vendor_down(self) -> None:
         """Put the rows that wait to be sent back: from now on only probes are sent."""

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-import anyio
 from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
 from pipeline.workers.backoff import ConnectBackoff, ReuseRest
 from pipeline.workers.connection import HttpConnection
+from pipeline.workers.slots import Slots
 from pipeline.workers.vendor_socket import socket_maker
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
@@ -66,7 +66,7 @@ class Connections:
         self._url, self._proxy, self._tls = url, proxy, tls
         self._max_body_bytes = max_body_bytes
         self._make_socket = socket_maker(unacknowledged_s)
-        self._slots = anyio.Semaphore(limit, fast_acquire=True)
+        self._slots = Slots(limit)
         self._backoff = ConnectBackoff()
         self._rest = ReuseRest()
         self._idle: deque[HttpConnection] = deque()  # the one used last at the right
@@ -108,16 +108,20 @@ class Connections:
         """Take idle connections that can be used at once, at most `most`."""
         taken: list[HttpConnection] = []
         idle, is_resting = self._idle, self._rest.rest_s > 0
-        while idle and len(taken) < most and self._slots.value:
-            if is_resting and not self._oldest_has_rested():
+        if not idle:
+            return taken
+        fresh_from_s, readable = self._loop.time() - IDLE_S, self._look()
+        for _ in range(min(most, self._slots.room)):
+            if not idle or (is_resting and not self._oldest_has_rested()):
                 break
             connection = idle[0] if is_resting else idle[-1]
-            if not connection.is_open or self._is_old(connection) or self._is_readable(connection):
+            is_old = connection.idle_since_s < fresh_from_s
+            if is_old or not connection.is_open or connection.file_number in readable:
                 break
             self._take_idle()
-            self._slots.acquire_nowait()
             connection.is_reused = True
             taken.append(connection)
+        self._slots.take(len(taken))
         return taken
 
     async def obtain(self) -> HttpConnection:
@@ -125,37 +129,40 @@ class Connections:
 
         raises  NotConnectedError
         """
-        await self._slots.acquire()
+        await self._slots.enter()
         try:
             return await self._ready_one() or await self._open_one()
         except BaseException:
-            self._slots.release()
+            self._slots.leave()
             raise
 
     def give_back(self, connection: HttpConnection) -> None:
         """Keep `connection` for another request if it is still open."""
-        self._slots.release()
-        now_s = self._loop.time()
+        self._slots.leave()
+        now_s, is_open = self._loop.time(), connection.is_open
         self._looked_s = -math.inf
-        if connection.is_reused and connection.has_replied:
-            self._rest.worked()
-        elif connection.is_reused and connection.was_cut_off:
-            self._rest.cut_off()
         if connection.has_replied:
             self._backoff.worked()
-        elif not connection.is_open:
-            self._backoff.failed(connection.opened_s, now_s)
-        if connection.is_open:
+            if connection.is_reused:
+                self._rest.worked()
+        else:
+            if connection.is_reused and connection.was_cut_off:
+                self._rest.cut_off()
+            if not is_open:
+                self._backoff.failed(connection.opened_s, now_s)
+        if is_open:
             connection.idle_since_s = now_s
             self._idle.append(connection)
-            self._sweep_later(IDLE_S)
+            if self._sweep is None:
+                self._sweep_later(IDLE_S)
 
     def give_back_unused(self, connection: HttpConnection) -> None:
         """Keep a connection that carried no request: it is as old as it was."""
-        self._slots.release()
+        self._slots.leave()
         if connection.is_open:
             self._idle.append(connection)
-            self._sweep_later(IDLE_S)
+            if self._sweep is None:
+                self._sweep_later(IDLE_S)
 
     async def _ready_one(self) -> HttpConnection | None:
         # A server may send something on an idle connection (a 408, or a surplus reply): it is
@@ -168,7 +175,7 @@ class Connections:
                 connection.close()
             try:
                 for _ in range(_TURNS_TO_READ):
-                    if not connection.is_open or not self._is_readable(connection):
+                    if not connection.is_open or connection.file_number not in self._look():
                         break
                     await asyncio.sleep(0)
                     self._looked_s = -math.inf
@@ -226,20 +233,19 @@ class Connections:
         self._selector.register(connection.file_number, selectors.EVENT_READ)
         return connection
 
-    def _is_readable(self, connection: HttpConnection) -> bool:
-        """True if bytes or an end of stream wait to be read on `connection`. Only while open."""
+    def _look(self) -> frozenset[int]:
+        """The open connections on which bytes or an end of stream wait to be read, by number."""
         now_s = self._loop.time()
         if now_s > self._looked_s + LOOK_S:
             self._readable = frozenset(key.fd for key, _ in self._selector.select(0))
             self._looked_s = now_s
-        return connection.file_number in self._readable
+        return self._readable
 
     def _is_old(self, connection: HttpConnection) -> bool:
         return self._loop.time() - connection.idle_since_s > IDLE_S
 
     def _sweep_later(self, wait_s: float) -> None:
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(wait_s, self._sweep_idle)
+        self._sweep = self._loop.call_later(wait_s, self._sweep_idle)
 
     def _sweep_idle(self) -> None:
         """Close what has been idle for too long."""

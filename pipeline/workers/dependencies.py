@@ -79,8 +79,9 @@ class Dependencies:
     ) -> None:
         """Pass the answer to a request for `batch` to the limiters."""
         self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
-        permit.on_answer(answer)
-        self.concurrency.on_answer(batch, answer, permit.left_s, is_read=is_read)
+        is_stray = permit.on_answer(answer)
+        left_s = permit.left_s
+        self.concurrency.on_answer(batch, answer, left_s, is_read=is_read, is_stray=is_stray)
 
 
 class RequestStep:

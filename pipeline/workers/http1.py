@@ -161,6 +161,7 @@ class ReplyParser:
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
         self._parser = HttpResponseParser(self)
+        self._plain: tuple[bytes, int, ReplyHeaders] | None = None  # the last reply without a body
         self.begin()
 
     def begin(self) -> None:
@@ -188,6 +189,10 @@ class ReplyParser:
     def feed(self, data: bytes) -> None:
         """Parse received bytes. Not after `is_over`."""
         if not self.first:
+            if self._plain is not None and data == self._plain[0]:  # it means the same again
+                self.first, self.status, self.headers = self._plain
+                self.is_whole = self.keeps_alive = True
+                return
             self.first = data[:FIRST_BYTES]
         elif len(self.first) < FIRST_BYTES:
             self.first += data[: FIRST_BYTES - len(self.first)]
@@ -202,8 +207,14 @@ class ReplyParser:
         else:
             if self.is_whole or self._has_advanced:
                 self._head_bytes = 0
+                self._remember(data)
             elif self._head_bytes > MAX_HEAD_BYTES:
                 self._fail()
+
+    def _remember(self, data: bytes) -> None:
+        is_plain = self.keeps_alive and not (self._body or self.has_surplus or self.is_too_long)
+        if self.is_whole and is_plain and self.first == data:
+            self._plain = data, self.status, self.headers
 
     def end(self, *, is_clean: bool) -> None:
         """Note the end of the connection; `is_clean` is False if it was reset."""

@@ -44,18 +44,17 @@ def slow_shop(shop: Path, vendor: Simulator) -> Path:
     return shop
 
 
-@pytest.mark.quiet("sends for three seconds at most, start included")
 def test_at_its_end_what_is_left_is_not_attempted_and_resume_carries_on(slow_shop, vendor):
     drop(slow_shop, *map(coupon, range(1, ROWS + 1)))
-    until = soon(3).isoformat()
-    began_s = time.monotonic()
-    first = typed(slow_shop, "run", "--yes", "--until", until)
-    assert time.monotonic() - began_s < 6
-    assert first.code == 3, first
+    command, seconds = "run", 2.0
+    while not vendor.stats()["requests"]:  # a busy machine may need longer before the first
+        first = typed(slow_shop, command, "--yes", "--until", soon(seconds).isoformat())
+        assert first.code == 3, first
+        command, window_s, seconds = "resume", seconds, 2 * seconds
     told = summary(slow_shop)
     assert told["stopped"].startswith("its window ended at 20")
     assert told["statuses"]["not_attempted"] + told["statuses"]["updated"] == ROWS
-    assert 0 < told["statuses"]["updated"] < ROWS
+    assert 0 < told["statuses"]["updated"] <= 50 * window_s + 1 < ROWS
     assert vendor.stats()["requests"] == told["statuses"]["updated"]
     assert "its window ended at" in first.words
     again = typed(slow_shop, "resume", "--yes", "--until", soon(0.5).isoformat())
@@ -73,11 +72,10 @@ def test_a_run_that_is_through_before_its_end_ends_as_any_other(slow_shop):
     assert summary(slow_shop)["stopped"] == ""
 
 
-@pytest.mark.quiet("its first file must be under way within 2.5 s")
 def test_a_file_whose_turn_comes_after_the_end_is_a_run_of_its_own(slow_shop, vendor):
     drop(slow_shop, *map(coupon, range(1, ROWS + 1)), name="a.csv")
     drop(slow_shop, *map(coupon, range(1001, 1011)), name="b.csv")
-    done = typed(slow_shop, "run", "--yes", "--until", soon(2.5).isoformat())
+    done = typed(slow_shop, "run", "--yes", "--until", soon(3).isoformat())
     assert done.code == 3, done
     found = sorted(summaries(slow_shop), key=lambda each: each["rows"])
     assert found[0]["statuses"]["not_attempted"] == found[0]["rows"] == 10
@@ -89,16 +87,6 @@ def left_s(vendor: Simulator) -> list[float]:
     """When requests arrived, UTC seconds, rising."""
     began_s = time.time() - vendor.stats()["elapsed_s"]
     return sorted(began_s + entry["arrived_s"] for entry in vendor.get("log"))
-
-
-@pytest.mark.quiet("a request must leave within 0.3 s of its time")
-def test_the_first_request_leaves_on_time_and_not_before(slow_shop, vendor):
-    drop(slow_shop, *map(coupon, range(1, 6)))
-    at = soon(4)
-    done = typed(slow_shop, "run", "--yes", "--at", at.isoformat())
-    assert done.code == 0, done
-    assert "Waiting until 20" in done.err
-    assert 0.0 <= left_s(vendor)[0] - at.timestamp() < 0.3
 
 
 @contextmanager
@@ -134,12 +122,30 @@ def test_a_run_that_is_called_off_sends_nothing_and_leaves_nothing(slow_shop, ve
 
 
 @pytest.mark.quiet("a request must leave within 0.3 s of its time")
+def test_the_first_request_leaves_on_time_and_not_before_but_the_token_is_there_already(tmp_path):
+    with simulator() as vendor:
+        drop_offer(tmp_path, vendor)
+        at = soon(3)
+        done = typed(tmp_path, "run", "--yes", "--at", at.isoformat())
+        assert done.code == 0, done
+        *tokens, update = left_s(vendor)
+    assert "Waiting until 20" in done.err
+    assert 0.0 <= update - at.timestamp() < 0.3
+    assert tokens
+    assert tokens[-1] < at.timestamp()
+
+
+def drop_offer(folder: Path, vendor: Simulator) -> None:
+    """A row of an account that must sign in."""
+    configure_all(folder, vendor)
+    path = folder / "inputs/adobe.fallback-offer/b.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("instance_id,status\ni1,approved\n")
+
+
 def test_whoever_cannot_sign_in_learns_so_before_waiting(tmp_path):
     with simulator() as vendor:
-        configure_all(tmp_path, vendor)
-        path = tmp_path / "inputs/adobe.fallback-offer/b.csv"
-        path.parent.mkdir(parents=True)
-        path.write_text("instance_id,status\ni1,approved\n")
+        drop_offer(tmp_path, vendor)
         process = start(
             tmp_path, "run", "--yes", "--at", soon(3600).isoformat(),
             env=environment(CLIENT_SECRET="wrong"),
@@ -147,13 +153,6 @@ def test_whoever_cannot_sign_in_learns_so_before_waiting(tmp_path):
         done = ended(process)
         assert done.code == 2, done
         assert "account journey cannot sign in" in done.words
-        at = soon(4)
-        done = typed(tmp_path, "run", "--yes", "--at", at.isoformat())
-        assert done.code == 0, done
-        *tokens, update = left_s(vendor)
-    assert 0.0 <= update - at.timestamp() < 0.3
-    assert tokens
-    assert tokens[-1] < at.timestamp()  # the token was there already
 
 
 # The same without waiting for it

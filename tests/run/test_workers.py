@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Config
+from pipeline.config import Config, load_config
 from pipeline.reporter import Summary, read_summary
 from pipeline.run.history import stop
 from pipeline.run.share_progress import parse_progress
 from pipeline.runs import open_store
 from pipeline.runs.registry import workers_of
 from pipeline.store.seam import ShareChange, ShareState
+from pipeline.vendors import load_vendors
 from tests.cli.command import Ended, ended, pipeline, start
 from tests.waiting import until
-from tests.workplace import Simulator, configure, coupon, drop, row_of, simulator
+from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, row_of, simulator
 
 HANGS = """
 [[rule]]
@@ -43,6 +44,13 @@ class Place:
         self.vendor = vendor
         keys = {"quota": '"200/s"', "in_flight": 32, "more": SHARES, **keys}
         self.config: Config = configure(folder, vendor.base_url, **keys)
+
+    def keep_in(self, url: str) -> None:
+        """Keep runs in a database."""
+        toml = self.folder / "pipeline.toml"
+        toml.write_text(f'ledger = "{url}"\n{toml.read_text()}')
+        vendors = load_vendors()
+        self.config = load_config(None, environ=ENVIRON, vendors=vendors, cwd=self.folder)
 
     def begin(self, *options: str) -> subprocess.Popen[str]:
         """The process that starts the workers."""
@@ -95,6 +103,7 @@ def place(folder: Path, *arguments: str, rows: int = 800, **keys: Any) -> Iterat
             for pid in found.pids():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            found.config.kept_store.close()
 
 
 def judge(here: Place, *, lost_with: int = 0) -> None:

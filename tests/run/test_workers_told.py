@@ -7,20 +7,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_config
 from pipeline.model.quota import Quota
 from pipeline.run.history import slow, stop
-from pipeline.vendors import load_vendors
 from tests.cli.command import ended
 from tests.postgres import PostgresServer
 from tests.run.machines import STORES
 from tests.run.test_workers import Place, place
-from tests.workplace import ENVIRON
 
 PAUSE_S = 3.0
 PAUSE = f"""
@@ -46,13 +43,9 @@ def sending(
     folder: Path, server: PostgresServer, store: str, *arguments: str
 ) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
     """A run of two workers, each with shares."""
-    with ExitStack() as last, place(folder, *arguments, rows=4000) as here:
+    with place(folder, *arguments, rows=4000) as here:
         if store == "postgres":
-            toml = folder / "pipeline.toml"
-            toml.write_text(f'ledger = "{server.new_database()}"\n{toml.read_text()}')
-        vendors = load_vendors()
-        here.config = load_config(None, environ=ENVIRON, vendors=vendors, cwd=folder)
-        last.callback(here.config.kept_store.close)
+            here.keep_in(server.new_database())
         process = here.begin("--workers", "2")
         here.until(lambda: len(here.pids()) == 2 and here.rows() > 150)
         yield here, process

@@ -1,4 +1,4 @@
-"""Adobe's fallback offers, fact by fact. Sources are named as in `pipeline/vendors/adobe.py`."""
+"""Adobe's fallback offers, fact by fact. Sources are named as in `pipeline/vendors/adobe/`."""
 
 from __future__ import annotations
 

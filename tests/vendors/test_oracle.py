@@ -1,4 +1,4 @@
-"""Billing Care's one update, fact by fact. The sources are named as in `vendors/oracle.py`."""
+"""Billing Care's one update, fact by fact. Sources are named as in `pipeline/vendors/oracle/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading offers back, fact by fact. The sources are named as in `pipeline/vendors/adobe.py`."""
+"""Reading offers back, fact by fact. The sources are named as in `pipeline/vendors/adobe/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading Xsolla back, fact by fact. The sources are named as in `pipeline/vendors/xsolla.py`."""
+"""Reading Xsolla back, fact by fact. The sources are named as in `pipeline/vendors/xsolla/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Xsolla's two updates, fact by fact. The sources are named as in `pipeline/vendors/xsolla.py`."""
+"""Xsolla's two updates, fact by fact. The sources are named as in `pipeline/vendors/xsolla/`."""
 
 from __future__ import annotations
 

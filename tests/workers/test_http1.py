@@ -201,6 +201,23 @@ def test_a_parser_reads_one_reply_after_the_other():
         assert parser.headers["x-own"] == str(status)
 
 
+@pytest.mark.parametrize(("said", "status", "body", "keeps_alive"), WHOLE)
+def test_equal_bytes_mean_the_same_again(said, status, body, keeps_alive):
+    parser, other = ReplyParser(1000), b"HTTP/1.1 204 X\r\nX-Own: 1\r\n\r\n"
+    for fed in (said, said, other, said):
+        parser.begin()
+        parser.feed(fed)
+        if not keeps_alive:
+            return  # nothing follows on its connection
+        expected = (status, body) if fed is said else (204, b"")
+        assert (parser.is_whole, parser.has_surplus, parser.keeps_alive) == (True, False, True)
+        assert (parser.status, parser.body) == expected
+        assert parser.headers.get("x-own") == (None if fed is said else "1")
+        assert parser.first == fed
+        parser.begin()
+        assert (parser.is_whole, parser.status) == (False, 0)
+
+
 # Bounds
 
 

@@ -1,4 +1,4 @@
-"""The parts of a vendor file: contract, classification, comparison, JSON Patch. Pure.
+"""What vendors are made with: contract, classification, comparison, JSON Patch. Pure.
 
 Not here: facts of one vendor.
 """

@@ -1,8 +1,8 @@
-"""The contract between a vendor file and the rest of the pipeline.
+"""The contract between a vendor and the rest of the pipeline.
 
 A vendor is a value of class `Vendor`, built from facts, types and pure functions. There is no base
-class, and a vendor file does no I/O and reads no clock. To add a vendor, add one file with a
-`VENDOR` to `pipeline/vendors/`.
+class, and a vendor does no I/O and reads no clock. To add a vendor, add one file with a
+`VENDOR` to `pipeline/vendors/`, or a folder whose `__init__.py` has it.
 
 Start with `Vendor`, near the end: it has `Operation`s. An `Operation` must say how a job is
 encoded, how its reply is decoded and how the vendor confirms an update. Everything else is optional
@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -44,6 +44,12 @@ from pipeline.model import (
 from pipeline.model.quota import Quota, part_of
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.kit.classify import Confirmation
+
+ABSENT: Any = None
+"""The value of a job's field that a row leaves out; `model_fields_set` tells it from null."""
+
+Secret = Annotated[SecretStr, Field(min_length=1)]
+"""A credential in a vendor's settings."""
 
 
 class VendorSettings(BaseModel):
@@ -504,7 +510,7 @@ class Account:
 
     name          as in the configuration
     quotas        all apply at once; empty: the rate is learned from the vendor's replies
-    is_assumed    True if the quotas are the vendor file's defaults
+    is_assumed    True if the quotas are the vendor's defaults
     in_flight     most concurrent requests
     starts_per_s  initial requests per second if there are no quotas
     is_strict     True if a request counts for its quotas until a full window after its reply

@@ -1,0 +1,37 @@
+"""A watcher that was started before `shares` was changed in its configuration."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from pipeline.runs import open_store
+from tests.cli.command import ended, pipeline, start
+from tests.run.test_workers import SHARES, place
+from tests.waiting import until
+from tests.workplace import configure, coupon, drop
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_a_watcher_keeps_the_number_that_it_read_and_no_other_process_mixes_in_its_own(tmp_path):
+    """The strict window of the simulator judges what both send."""
+    with place(tmp_path, rows=1600) as here:
+        by_hand = drop(tmp_path, *map(coupon, range(1, 201)), name="by_hand.csv")
+        by_hand = by_hand.rename(tmp_path / by_hand.name)
+        options = ("run", str(by_hand), "--yes", "--operation", "xsolla.coupon")
+        watcher = start(tmp_path, "watch", "--settle", "0.2")
+        until(open_store(here.config).runs.names)
+        keys = {"quota": '"200/s"', "in_flight": 32}
+        configure(tmp_path, here.vendor.base_url, **keys, more=SHARES.replace("4", "2"))
+        refused = pipeline(tmp_path, *options)
+        assert refused.code == 2, refused.err
+        assert f"run {here.run} is unfinished and began with shares = 4" in refused.words
+        until(lambda: list(tmp_path.glob("inputs/*/.done/*/report")))
+        assert pipeline(tmp_path, *options).code == 0
+        watcher.send_signal(signal.SIGTERM)
+        told = ended(watcher)
+        assert told.code == 143
+        assert told.words.count("pipeline.toml changed. This process goes on with what it") == 1
+        assert {entry["status"] for entry in here.log()} == {204}
