@@ -3,7 +3,8 @@
 What README.md, CONTRIBUTING.md and docs/**/*.md hold in fences is run in order, per file in one
 temporary folder that holds a copy of inputs/:
 
-    ```console              every line `$ command` is run by bash, with `pipeline` on the PATH;
+    ```console              every line `$ command` is run by bash, with `pipeline` on the PATH, as
+                            it is installed in README.md and as `quick_command` elsewhere;
                             lines with `> ` continue it, others show what it prints
         $ pipeline ...      must end with exit code 0
         $ ...   # exit 2    must end with 2
@@ -42,6 +43,8 @@ from pipeline.model import ConfigError, Status
 from pipeline.model.formatting import MEANING
 from pipeline.vendors import load_vendors
 from tests import reference
+from tests.quick_command import quick_command
+from tests.quick_start import AT_IMPORT
 from tools import licences
 
 ROOT = Path(__file__).parent.parent
@@ -115,18 +118,22 @@ def targets(makefile: str) -> set[str]:
 
 
 class Reader:
-    """Does what a page says, as a reader would, in a folder of their own."""
+    """Does what a page says, as a reader would, in a folder of their own.
 
-    def __init__(self, folder: Path) -> None:
+    programs  a folder on the PATH before that of the installed ones
+    """
+
+    def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
         self.state = folder.parent / f"{folder.name}.exports"
         self.state.write_text("")
         self.output = folder.parent / f"{folder.name}.output"
         self.groups: list[int] = []
+        path = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
         self.environ = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            **{name: value for name, value in os.environ.items() if name.startswith(AT_IMPORT)},
+            "PATH": os.pathsep.join(path),
             "HOME": str(folder),
-            "LANG": "C.UTF-8",
         }
 
     def __enter__(self) -> Self:
@@ -220,9 +227,14 @@ def with_free_ports(markdown: str) -> str:
     return markdown
 
 
-def faults(markdown: str, folder: Path) -> list[str]:
+def faults(markdown: str, folder: Path, *, is_installed: bool = False) -> list[str]:
     """What of a page does not do what it says, in order."""
-    with Reader(folder) as reader:
+    programs = folder.parent / f"{folder.name}.programs"
+    programs.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        if not is_installed:
+            stack.enter_context(quick_command(programs))
+        reader = stack.enter_context(Reader(folder, programs))
         told = [(block.line, reader.fault(block)) for block in blocks(with_free_ports(markdown))]
     return [f"line {line}: {fault}" for line, fault in told if fault]
 
@@ -241,7 +253,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.timeout(600)
 def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     shutil.copytree(ROOT / "inputs", folder / "inputs")
-    assert faults(page.read_text(), folder) == []
+    is_installed = page.name == "README.md" and page.parent == ROOT
+    assert faults(page.read_text(), folder, is_installed=is_installed) == []
 
 
 def anchors(markdown: str) -> set[str]:

@@ -129,7 +129,7 @@ DECISIONS = {
         "object_storage": "failures",
         "pacing": (
             "circuit_breaker concurrency departures limit_headers limiter_settings margin pause "
-            "probes quota_parts rate suspicion throttle unrecorded windows"
+            "probes quota_parts rate strays suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",

@@ -17,6 +17,7 @@ from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.kit.contract import Account
 from pipeline.workers.tls import tls_context, tls_failure
 from pipeline.workers.tokens import sign_in_ahead, signed_in
+from pipeline.workers.wire import send
 
 MAX_WAIT_S = 10.0  # for one connection, and for one reply
 
@@ -87,8 +88,8 @@ def _is_loopback(host: str) -> bool:
 
 async def _requests(account: Account) -> AsyncIterator[Finding]:
     """Sign in, then send the vendor's probe. Each is sent once."""
-    async with signed_in(account, late=_never_too_late) as send:
-        lost = await sign_in_ahead(send)
+    async with signed_in(account) as wire:
+        lost = await sign_in_ahead(wire)
         if lost is not None:
             yield judge_lost(lost, account.name)
             return
@@ -98,7 +99,7 @@ async def _requests(account: Account) -> AsyncIterator[Finding]:
             what = "signed in; this vendor has no harmless read for a further check"
             yield Finding(level=Level.OK, check="credentials", what=what, account=account.name)
             return
-        reply = await send(request)
+        reply = await send(wire, request)
     if isinstance(reply, NoReply):
         yield judge_lost(reply, account.name)
         return
@@ -106,7 +107,3 @@ async def _requests(account: Account) -> AsyncIterator[Finding]:
     clock = judge_clock(reply.headers.get("Date"), reply.received_s, account.name)
     if clock is not None:
         yield clock
-
-
-async def _never_too_late(_late_s: float) -> bool:
-    return True

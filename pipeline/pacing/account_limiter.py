@@ -7,21 +7,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import anyio
 
 from pipeline.model import Answer, Reply, Verdict
 from pipeline.pacing.limiter import RateLimiter
-from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.vendors.kit.numbers import shown
-
-LATE_MOST_S = 1.0
-"""Seconds for which an open connection waits for a second permit."""
-
-MAX_LATE_S = MAX_WAY_S / 2
-"""Seconds after its permit at which a request may still be sent with it, if a second permit would
-take longer than LATE_MOST_S: otherwise the connection would be closed each time. Until its reply
-the request counts from MAX_WAY_S after its permit: it has arrived by then."""
 
 SURE_AGAIN_S = 0.05
 """Seconds between two looks whether the run may send again."""
@@ -34,6 +26,8 @@ class AccountLimiter:
     announce      is called with text for people if a wait begins
     sure_until_s  monotonic time until which the run may send: compared whenever a request is about
                   to leave
+
+    is_closed     it gives no more permits
     """
 
     def __init__(
@@ -49,9 +43,9 @@ class AccountLimiter:
         self._limiter = limiter
         self._run = run
         self._blocks: set[anyio.CancelScope] = set()
-        self._waiting: set[anyio.CancelScope] = set()
+        self._waiting: set[asyncio.Future[bool]] = set()
         self._callbacks: dict[Callable[[], None], Callable[[], None]] = {}  # -> what removes it
-        self._is_closed = False
+        self.is_closed = False
         self.watched = limiter.watched
         self.take = limiter.take
         self.on_reply = limiter.on_reply
@@ -67,6 +61,10 @@ class AccountLimiter:
         """As `RateLimiter.on_answer`, with the name of the run."""
         self._limiter.on_answer(answer, left_s, words, self._run)
 
+    def is_stray(self, answer: Answer) -> bool:
+        """True if `answer` is a refusal that has another reason than the number of requests."""
+        return answer.verdict is Verdict.THROTTLED and self._limiter.has_strays
+
     @property
     def is_plain(self) -> bool:
         """True if replies change only counts: `on_successes` is enough for answers that are OK."""
@@ -80,19 +78,14 @@ class AccountLimiter:
     @contextmanager
     def while_open(self) -> Iterator[None]:
         """Cancel the block, without an error, when this limiter is closed."""
-        with self._registered_in(self._blocks):
-            yield
-
-    @contextmanager
-    def _registered_in(self, scopes: set[anyio.CancelScope]) -> Iterator[None]:
         with anyio.CancelScope() as scope:
-            if self._is_closed:
+            if self.is_closed:
                 scope.cancel()
-            scopes.add(scope)
+            self._blocks.add(scope)
             try:
                 yield
             finally:
-                scopes.discard(scope)
+                self._blocks.discard(scope)
 
     def free(self, most: int) -> int:
         """Return how many requests may be sent now, at most `most`.
@@ -101,16 +94,9 @@ class AccountLimiter:
         """
         return self._limiter.free(most) if self._may_send else 0
 
-    def try_permit(self) -> int | None:
-        """Count one request if it may be sent now: its number. None if it may not.
-
-        After None, `call_when_free` tells when to try again: others may be waiting.
-        """
-        return self._limiter.try_permit() if self._may_send else None
-
     @property
     def _may_send(self) -> bool:
-        return not self._is_closed and self._is_sure
+        return not self.is_closed and self._is_sure
 
     @property
     def sure_for_s(self) -> float:
@@ -123,13 +109,13 @@ class AccountLimiter:
         return until_s == math.inf or self._limiter.now_s() < until_s
 
     def call_when_free(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once, in the event loop, when it is worth calling `try_permit` again.
+        """Call `callback` once, in the event loop, when it is worth calling `free` again.
 
         Also if this limiter is closed or `cancel_waits` is called meanwhile; once it is closed,
         `callback` is not called. While it waits, a further call changes nothing. One that is called
         in its turn may take one permit if others wait, and all there are if nobody does.
         """
-        if self._is_closed or callback in self._callbacks:
+        if self.is_closed or callback in self._callbacks:
             return
         call = partial(self._call, callback)
         if self._is_sure:
@@ -142,37 +128,28 @@ class AccountLimiter:
         del self._callbacks[callback]
         callback()
 
-    async def permit(self) -> int | None:
-        """Wait until one request may be sent, and count it: its number.
+    async def in_turn(self, take: Callable[[], None]) -> bool:
+        """Wait until a request may be sent, and call `take`, which may take one permit then.
 
-        None if this limiter was closed or `cancel_waits` was called.
+        False if this limiter was closed or `cancel_waits` was called: `take` is not called then.
         """
-        if (number := self.try_permit()) is not None or self._is_closed:
-            return number
-        with self._registered_in(self._waiting):
-            while True:
-                while not self._is_sure:  # noqa: ASYNC110 - time passes, nothing happens
-                    await anyio.sleep(SURE_AGAIN_S)
-                number = await self._limiter.permit()
-                if self._is_sure:
-                    return number
-                self._limiter.on_reply(number, self._limiter.now_s(), None)  # it was not used
-        return None
+        if self.is_closed:
+            return False
+        has_taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    async def permit_again(self, late_s: float) -> bool:
-        """Get a second permit for a request that was not sent with its first, `late_s` seconds ago.
+        def call() -> None:
+            if not has_taken.done():
+                take()
+                has_taken.set_result(True)
 
-        False if there is none soon: the request should wait for a new permit without a connection.
-        """
-        if not is_late(late_s, self._limiter.mean_per_s):
-            is_paused = self._limiter.pause.left_s > 0
-            return self._limiter.is_sure and self._may_send and not is_paused
-        with anyio.move_on_after(LATE_MOST_S):
-            number = await self.permit()
-            if number is not None:
-                self._limiter.on_reply(number, self._limiter.now_s(), None)
-            return number is not None
-        return False
+        self._waiting.add(has_taken)
+        self.call_when_free(call)
+        try:
+            return await has_taken
+        finally:
+            self._waiting.discard(has_taken)
+            if remove := self._callbacks.pop(call, None):
+                remove()
 
     def cancel_waits(self) -> None:
         """End every wait for a permit without one."""
@@ -180,40 +157,34 @@ class AccountLimiter:
         for callback, remove in callbacks.items():
             remove()
             asyncio.get_running_loop().call_soon(callback)
-        for scope in tuple(self._waiting):
-            scope.cancel()
+        for has_taken in self._waiting:
+            if not has_taken.done():
+                has_taken.set_result(False)
 
     def close(self) -> None:
         """Give no more permits, end every wait and cancel the blocks of `while_open`."""
-        self._is_closed = True
+        self.is_closed = True
         self.cancel_waits()
         for scope in tuple(self._blocks):
             scope.cancel()
 
 
-def is_late(late_s: float, per_s: float) -> bool:
-    """True if a request that is sent `late_s` seconds after its permit needs another one.
-
-    per_s  requests per second that may be sent
-
-    >>> is_late(0.3, per_s=20.0), is_late(0.3, per_s=1 / 6), is_late(9.0, per_s=1 / 6)
-    (True, False, True)
-    """
-    return per_s * LATE_MOST_S >= 1.0 or late_s > MAX_LATE_S
-
-
 class Permit:
-    """The permit of one request; the limiter learns of its end once.
+    """The permit of one request, and its connection; the limiter learns of its end once.
 
-    number  of the permit; None for a request that got no connection: it needed none
-    left_s  when the request was sent, by the sender's clock
+    number      of the permit; None for a request that got no connection: it needed none
+    left_s      when the request was sent, by the sender's clock
+    connection  that it is sent on; without one the NoReply that says why
     """
 
-    __slots__ = ("_account_limiter", "_has_ended", "_reply", "left_s", "number")
+    __slots__ = ("_account_limiter", "_has_ended", "_reply", "connection", "left_s", "number")
 
-    def __init__(self, account_limiter: AccountLimiter, number: int | None, left_s: float) -> None:
+    def __init__(
+        self, account_limiter: AccountLimiter, number: int | None, left_s: float, connection: Any
+    ) -> None:
         self._account_limiter = account_limiter
         self.number = number
+        self.connection = connection
         self._has_ended = False
         self._reply: object = None
         self.left_s = left_s
@@ -229,12 +200,13 @@ class Permit:
             if self.number is not None:
                 self._account_limiter.on_reply(self.number, self.left_s, reply)
 
-    def on_answer(self, answer: Answer) -> None:
-        """The decoded reply."""
+    def on_answer(self, answer: Answer) -> bool:
+        """The decoded reply. True if it is a stray refusal."""
         reason = ""
         if isinstance(self._reply, Reply) and may_ask_for_pause(answer):
             reason = pause_reason(self._reply)
         self._account_limiter.on_answer(answer, self.left_s, reason)
+        return self._account_limiter.is_stray(answer)
 
 
 def may_ask_for_pause(answer: Answer) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,12 +91,6 @@ class RateLimiter:
         """The effective rate; infinite if nothing bounds it."""
         return in_force(math.inf if self._rate is None else self._rate.per_s, self._caps.values())
 
-    @property
-    def mean_per_s(self) -> float:
-        """The lowest of the effective rate and the mean rates of all quotas; infinite if none."""
-        quotas_per_s = (quota.per_second for quota in self.terms.quotas)
-        return min(self.per_second, *quotas_per_s, math.inf)
-
     def slow(self, who: str, per_s: float | None) -> None:
         """Cap the rate at `per_s` in the name of `who`; None removes its cap."""
         if per_s is None:
@@ -134,42 +127,12 @@ class RateLimiter:
         self._queue.has_turn = False
         return self._count_sent(count)
 
-    def try_permit(self) -> int | None:
-        """Count one request if it may be sent now: its number. None if it may not."""
-        return self.take(1) if self.free(1) else None
-
     def call_when_free(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` once, in the event loop, when it is worth trying again.
 
         Returns a function that takes it out of the line.
         """
         return self._queue.call_when_free(callback)
-
-    async def permit(self) -> int:
-        """Wait until one request may be sent, and count it: its number."""
-        number = self.try_permit()
-        while number is None:
-            number = await self._permit_in_turn()
-        return number
-
-    async def _permit_in_turn(self) -> int | None:
-        """Stand in line for a permit; None if the one that there was cannot be taken."""
-        taken: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-
-        def take() -> None:
-            if not taken.done():  # else it was cancelled
-                taken.set_result(self.try_permit())
-
-        remove = self.call_when_free(take)
-        try:
-            return await taken
-        except BaseException:
-            is_taken = taken.done() and not taken.cancelled()
-            if is_taken and (number := taken.result()) is not None:
-                self.on_reply(number, self._clock(), None)  # it is not used
-            raise
-        finally:
-            remove()
 
     def _current_bucket(self) -> SpacingBucket | None:
         """The bucket that spreads requests at the effective rate; None if nothing bounds it."""
@@ -285,7 +248,8 @@ class RateLimiter:
         if answer.verdict is Verdict.THROTTLED:
             now_s, self._room = self._clock(), 0
             self._departures.on_throttled(now_s)
-            self._start_pause(answer.retry_after_s, left_s, words, run)
+            if answer.retry_after_s or self._rate is None or not self._rate.is_stray:
+                self._start_pause(answer.retry_after_s, left_s, words, run)
             if self._rate is not None:
                 self._rate.refused(left_s, now_s, self.pause.left_s)
         elif answer.retry_after_s is not None:
@@ -294,6 +258,11 @@ class RateLimiter:
             self.pause.on_success(left_s)
         if self._rate is not None and answer.verdict in ACCEPTED:
             self._rate.accepted()
+
+    @property
+    def has_strays(self) -> bool:
+        """True if many refusals have another reason than the number of requests."""
+        return self._rate is not None and self._rate.has_strays
 
     def _start_pause(self, seconds: float | None, left_s: float, words: str, run: str = "") -> None:
         if self.pause.start(seconds, left_s, words, run):

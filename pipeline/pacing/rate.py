@@ -1,13 +1,14 @@
 """Requests per second: the quota's rate, or less if the vendor refuses at that rate. Pure.
 
-Refusals lower the rate if they are more than accidents (`suspicion.py`), or come after the same
+Refusals lower the rate if they are more than accidents (`strays.py`), or come after the same
 number of requests each time. Otherwise a vendor that refuses one in fifty for no reason would be
 sent less and less. An accident costs only the pause that it asks for.
 
 The rate that a vendor accepted in the second before a refusal is the best estimate of its limit:
 the rate falls just below it. If the vendor suddenly refuses what it accepted before, there is no
 estimate, and the rate is halved. If it goes on refusing and accepted little over a longer time, the
-limit is taken over that time. Refusals that go on at a lower rate have another reason.
+limit is taken over that time. If as large a share is refused at the lower rate, it has another
+reason: the rate is what it was before, and so large a share is expected.
 
 After a while the rate rises again: slowly up to the rate that was refused, quickly beyond, and only
 if it is used, since an unused rate proves nothing about a higher one.
@@ -20,7 +21,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import takewhile
 
-from pipeline.pacing.suspicion import Suspicion
+from pipeline.pacing.strays import Strays
 
 BELOW = 0.95
 """Share of the accepted rate that is used after a refusal."""
@@ -89,10 +90,11 @@ class Rate:
         self._ceiling_per_s: float | None = None
         self._stretch_s = SHORT_S
         self._cut_s = -math.inf
+        self._uncut_per_s = start_per_s  # the rate before it fell
         self._hold_s = MIN_HOLD_S
         self._hold_until_s = -math.inf
         self._rise_s = -math.inf
-        self._suspicion = Suspicion()
+        self._suspicion = Strays()
         self._accepted = self._in_a_row = 0  # accepted since the last refusal; refusals in a row
         self._before_per_s = 0.0  # accepted rate before the first refusal in a row
         self._budgets: deque[int] = deque(maxlen=BUDGETS)
@@ -120,13 +122,26 @@ class Rate:
         self._count_refusal(accepted, accepted_per_s)
         accepted_per_s = min(accepted_per_s, self._before_per_s)
         is_regular = self._is_regular()
-        if accepted_per_s > 0 and (
+        if self._suspicion.learn():
+            self._undo_fall()
+        elif accepted_per_s > 0 and (
             is_regular or self._is_limit(accepted_per_s, now_s)
         ):  # without accepted requests there is no estimate
-            self._suspicion.forget()
             self._budgets.clear()
             self._hold_s = self._next_hold_s(accepted_per_s, pause_s)
+            before_per_s = self.per_s
             self._fall(accepted_per_s, now_s, is_regular=is_regular)
+            self._suspicion.on_lowered(self.per_s / before_per_s)
+
+    @property
+    def has_strays(self) -> bool:
+        """True if many refusals have another reason than the rate."""
+        return self._suspicion.share > 0
+
+    @property
+    def is_stray(self) -> bool:
+        """True if a refusal that comes now has another reason."""
+        return self.has_strays and self._accepted > 0
 
     def _count_refusal(self, accepted: int, accepted_per_s: float) -> None:
         self._suspicion.on_success(accepted)
@@ -138,7 +153,8 @@ class Rate:
 
     def _is_regular(self) -> bool:
         budgets = self._budgets
-        return len(budgets) == BUDGETS and min(budgets) >= SAME * max(budgets)
+        are_same = len(budgets) == BUDGETS and min(budgets) >= SAME * max(budgets)
+        return are_same and not self.has_strays
 
     def _is_probing(self, now_s: float) -> bool:
         """True if the rate rises after a cut."""
@@ -149,7 +165,7 @@ class Rate:
             return self._suspicion.is_likely
         is_refused_again = (
             self._is_probing(now_s) and accepted_per_s <= REFUSED_AGAIN * self._firm_per_s
-        )
+        ) and not self.has_strays
         return is_refused_again or self._suspicion.is_enough
 
     def _fall(self, accepted_per_s: float, now_s: float, *, is_regular: bool) -> None:
@@ -163,6 +179,12 @@ class Rate:
         else:
             self._stretch_s = min(LONG_S, 2.0 * self._stretch_s)
 
+    def _undo_fall(self) -> None:
+        """The fall was futile."""
+        self.per_s = min(max(self.per_s, self._uncut_per_s), self.most_per_s)
+        self._ceiling_per_s, self._stretch_s = None, SHORT_S
+        self._firm_per_s, self._hold_until_s = 0.0, -math.inf
+
     def _next_hold_s(self, accepted_per_s: float, pause_s: float) -> float:
         hold_s = MIN_HOLD_S
         ceiling_per_s = self._ceiling_per_s
@@ -171,6 +193,8 @@ class Rate:
         return min(max(PAUSES * pause_s, hold_s), MAX_HOLD_S)
 
     def _cut(self, ceiling_per_s: float, share: float, now_s: float, *, hold_s: float) -> None:
+        if not self._suspicion.is_comparing:
+            self._uncut_per_s = self.per_s
         self._ceiling_per_s = min(ceiling_per_s, self.per_s)
         self.per_s = max(self._ceiling_per_s * share, self._least_per_s)
         self._cut_s = now_s
@@ -199,7 +223,8 @@ class Rate:
             from_s = min(from_s, recent[0])
         sent = _since(from_s, reversed(recent))
         refused = _since(from_s, (at_s for at_s in reversed(self._refused_s) if at_s <= until_s))
-        return (sent - refused) / (until_s - from_s)
+        accepted = (sent - refused) / (1.0 - self._suspicion.share)
+        return min(accepted, sent) / (until_s - from_s)
 
     def _rise(self, now_s: float) -> None:
         self._rise_s = now_s + _EVERY_S
@@ -207,6 +232,7 @@ class Rate:
             return
         if _since(now_s - _EVERY_S, reversed(self._left_s)) < _USED * self.per_s * _EVERY_S:
             return
+        self._suspicion.on_raised()
         ceiling_per_s = self._ceiling_per_s
         if ceiling_per_s is not None and self.per_s >= ceiling_per_s * RISE_TO:
             ceiling_per_s = self._ceiling_per_s = None

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 
 ACCIDENTS, LIMIT = 0.02, 0.08
-"""The two shares of failures that the test distinguishes."""
+"""The two shares of failures that the test distinguishes. If more are accidents, the odds of the
+two keep their ratio."""
 
-GROWS = math.log(LIMIT / ACCIDENTS)
-SHRINKS = math.log((1.0 - ACCIDENTS) / (1.0 - LIMIT))
+_ODDS_RATIO = LIMIT / (1.0 - LIMIT) * (1.0 - ACCIDENTS) / ACCIDENTS
 
 ENOUGH = 6.5
 """Reached by five failures in a row, or by one in ten of about 80; by accident once in 30,000
@@ -35,18 +35,26 @@ class Suspicion:
     True
     """
 
-    __slots__ = ("_sum",)
+    __slots__ = ("_grows", "_shrinks", "_sum")
 
     def __init__(self) -> None:
         self._sum = 0.0
+        self.expect(ACCIDENTS)
+
+    def expect(self, accidents: float) -> None:
+        """Take this share of failures, more than 0 and less than 1, for accidents."""
+        odds = _ODDS_RATIO * accidents / (1.0 - accidents)
+        limit = odds / (1.0 + odds)
+        self._grows = math.log(limit / accidents)
+        self._shrinks = math.log((1.0 - accidents) / (1.0 - limit))
 
     def on_success(self, count: int = 1) -> None:
         """`count` requests were accepted."""
-        self._sum = max(0.0, self._sum - SHRINKS * count)
+        self._sum = max(0.0, self._sum - self._shrinks * count)
 
     def on_failure(self) -> None:
         """A request was refused or failed."""
-        self._sum = min(ENOUGH, self._sum + GROWS)
+        self._sum = min(ENOUGH, self._sum + self._grows)
 
     def forget(self) -> None:
         """Drop all evidence."""
@@ -60,7 +68,7 @@ class Suspicion:
     @property
     def is_lone(self) -> bool:
         """True if at most one recent request failed."""
-        return self._sum <= GROWS
+        return self._sum <= self._grows
 
     @property
     def is_likely(self) -> bool:

@@ -194,10 +194,10 @@ async def _reader(
     """Open the reader of one share of an account."""
     part, shared = account.part(number), environment.shared.quotas.limiter(account, config, number)
     limiter = AccountLimiter(shared, announce=announce)
-    async with environment.open_link(part, limiter) as send:
+    async with environment.open_link(part, limiter) as wire:
         reader = Reader(
             part,
-            send=send,
+            wire=wire,
             account_limiter=limiter,
             environment=SenderEnvironment(clock=time.monotonic, jitter=random.random),
         )

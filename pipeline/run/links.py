@@ -21,19 +21,13 @@ OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Wire[
 @asynccontextmanager
 async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Wire[Any]]:
     """Open the way to an account's vendor."""
-    late, while_open, announce = (
-        account_limiter.permit_again,
-        account_limiter.while_open,
-        account_limiter.announce,
-    )
     async with signed_in(
         account,
-        late=late,
-        while_open=while_open,
-        announce=announce,
+        while_open=account_limiter.while_open,
+        announce=account_limiter.announce,
         unacknowledged_s=account_limiter.sure_for_s / 2,
-    ) as send:
-        yield send
+    ) as wire:
+        yield wire
 
 
 class ShareLink(NamedTuple):

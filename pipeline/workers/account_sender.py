@@ -15,7 +15,7 @@ import anyio
 import anyio.abc
 
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
-from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
@@ -328,13 +328,7 @@ class AccountSender:
     async def _can_read_known_row(self) -> bool:
         """Read the entity of an updated row; True if the credentials still work for reads."""
         row = self._undecided.updated_row
-        if row is None or (number := await self._account_limiter.permit()) is None:
-            return False
-        permit = Permit(self._account_limiter, number, self._clock())
-        try:
-            return await self._reads.can_read_now(row, permit)
-        finally:
-            permit.on_reply()
+        return row is not None and await self._reads.can_read_now(row, self._account_limiter)
 
     def _on_vendor_down(self) -> None:
         """Put the rows that wait to be sent back: from now on only probes are sent."""

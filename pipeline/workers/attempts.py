@@ -40,7 +40,7 @@ class InFlight(Permit):
     came  None until then
     """
 
-    __slots__ = ("_on_end", "batch", "came", "connection")
+    __slots__ = ("_on_end", "batch", "came")
 
     def __init__(
         self,
@@ -52,9 +52,8 @@ class InFlight(Permit):
         connection: Any,
         on_end: Callable[[InFlight], None],
     ) -> None:
-        super().__init__(limiter, number, left_s)
+        super().__init__(limiter, number, left_s, connection)
         self.batch = batch
-        self.connection = connection
         self.came: Reply | NoReply | Exception | None = None
         self._on_end = on_end
 
@@ -169,7 +168,8 @@ class Attempts(RequestStep):
             (certain if request.standing is None else held).append(request)
         if held:
             due_s = certain_at_s(now_s, max(lefts_s), self._typical_s or 0.0)
-            self.held_replies.hold(due_s, partial(self._decide_plain, held))
+            is_awaited = self._queue.is_any_awaited([request.batch[0] for request in held])
+            self.held_replies.hold(due_s, partial(self._decide_plain, held), is_awaited=is_awaited)
         if certain:
             self._decide_plain(certain)
 

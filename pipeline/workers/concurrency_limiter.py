@@ -143,11 +143,18 @@ class ConcurrencyLimiter:
         self._concurrency.on_sent(in_flight)
 
     def on_answer(
-        self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool = False
+        self,
+        batch: Batch,
+        answer: Answer,
+        sent_s: float,
+        *,
+        is_read: bool = False,
+        is_stray: bool = False,
     ) -> None:
         """Learn from `answer` to a request for `batch`, sent at `sent_s`.
 
-        is_read  True for a read, False for an update
+        is_read   True for a read, False for an update
+        is_stray  True for a refusal that says nothing about the number of requests
         """
         down_since_s, before = self._breaker.failing_since_s, self.limit
         was_down = self._breaker.is_down
@@ -163,7 +170,8 @@ class ConcurrencyLimiter:
         elif answer.verdict is Verdict.SPLIT and not was_down:
             self._mark_failed(batch, sent_s)
         self._check_patience(answer)
-        self._concurrency.on_answer(Verdict.OK if works else answer.verdict, sent_s, now_s)
+        if not is_stray:
+            self._concurrency.on_answer(Verdict.OK if works else answer.verdict, sent_s, now_s)
         if was_down and not self._breaker.is_down:
             self._concurrency.restart(down_since_s, now_s)
         is_down = self._breaker.is_down

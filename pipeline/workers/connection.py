@@ -125,27 +125,6 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._expect_until(until_s)
         self._write(head, body)
 
-    async def exchange(self, head: bytes, body: bytes, until_s: float) -> Received:
-        """As `start`: send one request and return its reply.
-
-        raises  LostReplyError; cancelled, it closes the connection
-        """
-        done: asyncio.Future[Received | LostReplyError] = self._loop.create_future()
-
-        def on_done(came: Received | LostReplyError) -> None:
-            if not done.done():  # else the task was cancelled
-                done.set_result(came)
-
-        try:
-            self.start(head, body, until_s, on_done)
-            came = await done
-        except BaseException:
-            self.abandon()
-            raise
-        if isinstance(came, LostReplyError):
-            raise came
-        return came
-
     def close(self) -> None:
         """Close now; bytes not written yet are dropped. A request under way gets no reply."""
         self._is_closed = True

@@ -22,7 +22,7 @@ from pipeline.workers.row import Action, Facts, Finish, Hold, Step, Then, Wait
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.wire import Wire
+from pipeline.workers.wire import Wire, exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,9 @@ class Dependencies:
     ) -> None:
         """Pass the answer to a request for `batch` to the limiters."""
         self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
-        permit.on_answer(answer)
-        self.concurrency.on_answer(batch, answer, permit.left_s, is_read=is_read)
+        is_stray = permit.on_answer(answer)
+        left_s = permit.left_s
+        self.concurrency.on_answer(batch, answer, left_s, is_read=is_read, is_stray=is_stray)
 
 
 class Owner(Protocol):
@@ -127,9 +128,7 @@ class RequestStep:
     async def _exchange(self, request: Request, permit: Permit) -> Reply | NoReply:
         """Send a read and count it as traffic."""
         with self._deps.traffic.request(permit.left_s):
-            reply = await self._deps.wire(request)
-            permit.on_reply(reply)
-        return reply
+            return await exchange(self._deps.wire, permit, request)
 
     def _facts(self, row: Row, answer: Answer, jitter: float) -> Facts:
         """Return what the account knows, now that `answer` has arrived for `row`."""

@@ -11,7 +11,7 @@ import anyio
 
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
@@ -19,7 +19,7 @@ from pipeline.workers.answers import is_judged, read_answer
 from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.stop_reason import describe, stop_reason
-from pipeline.workers.wire import Send
+from pipeline.workers.wire import Wire, exchange, permit_for
 
 MAX_REFUSED = 20
 """Reads that are refused in a row before the account is given up."""
@@ -43,7 +43,7 @@ class ReadResult(NamedTuple):
 class Reader:
     """Reads entities of one account, with as many concurrent requests as it allows.
 
-    send             sends one request, at most once on the wire
+    wire             sends its requests
     account_limiter  where requests wait for permits; reads use the quota as updates do
     sleep            waits for a number of seconds
 
@@ -55,7 +55,7 @@ class Reader:
         self,
         account: Account,
         *,
-        send: Send,
+        wire: Wire[Any],
         account_limiter: AccountLimiter,
         environment: SenderEnvironment,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -64,7 +64,7 @@ class Reader:
         self.requests = 0
         self.stopped: str | None = None
         self._refused = 0
-        self._send = send
+        self._wire = wire
         self._account_limiter = account_limiter
         self._environment = environment
         self._sleep = sleep
@@ -136,14 +136,13 @@ class Reader:
         Both are None if the account has stopped.
         """
         attempt, refusals = 0, NO_REFUSALS
-        while self.stopped is None and (number := await self._account_limiter.permit()) is not None:
-            permit = Permit(self._account_limiter, number, self._environment.clock())
+        while self.stopped is None:
+            clock = self._environment.clock
+            permit = await permit_for(self._wire, self._account_limiter, clock)
+            if permit is None:
+                break
             self.requests += 1
-            try:
-                reply = await self._send(request)
-                permit.on_reply(reply)
-            finally:
-                permit.on_reply()
+            reply = await exchange(self._wire, permit, request)
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
             answer = read_answer(reply)

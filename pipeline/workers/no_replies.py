@@ -20,13 +20,7 @@ from pipeline.workers.tls import is_about_our_certificate, tls_failure
 SHOWN_BYTES = 100  # of a reply that cannot be parsed
 
 
-class TooLateError(Exception):
-    """The connection was made after the request's permit had expired."""
-
-
-def not_connected(  # noqa: PLR0911 - one for each way to fail
-    error: Exception, peer: str, proxy: str, connect_s: float
-) -> NoReply:
+def not_connected(error: Exception, peer: str, proxy: str, connect_s: float) -> NoReply:
     """Explain why there was no connection.
 
     peer, proxy  host:port; the proxy is empty for none
@@ -45,9 +39,6 @@ def not_connected(  # noqa: PLR0911 - one for each way to fail
             where = f"{peer} through the proxy {proxy}" if proxy else peer
             detail = f"no connection to {where} within {connect_s:g} s"
             return NoReply("connect_timeout", detail, may_have_arrived=False)
-        case TooLateError():
-            detail = f"the connection to {peer} took so long that the request's permit expired"
-            return NoReply("connect_late", detail, may_have_arrived=False)
         case ValueError():  # not a host name, or an address in an old form
             detail = f"{peer} cannot be looked up. Check the host in base_url and proxy"
             return NoReply("connect_failed", detail, may_have_arrived=False, is_permanent=True)

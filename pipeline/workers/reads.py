@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipeline.model import Answer, NoReply, Reply, UpdateJob, Verdict
-from pipeline.pacing.account_limiter import Permit
+from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.vendors import MISSING, Operation, State
 from pipeline.vendors.kit.contract import Missing
 from pipeline.workers.answers import read_answer, update_answers
@@ -35,6 +35,7 @@ from pipeline.workers.row import (
     next_step,
     on_sent,
 )
+from pipeline.workers.wire import permit_for
 
 FRESH_S = 10.0
 """Seconds for which a prechecked state counts as current, besides the wait for a permit."""
@@ -136,11 +137,14 @@ class Reads(RequestStep):
         self._perform(read.row, step, action)
         return RequestOutcome((read.answer,), is_read=True)
 
-    async def can_read_now(self, row: Row, permit: Permit) -> bool:
+    async def can_read_now(self, row: Row, limiter: AccountLimiter) -> bool:
         """Read the entity of an updated row; True if the vendor still returns its state."""
         settings, operation = self._account.settings, self._account.operation(row.job.operation)
         reading = operation.reading
         if reading is None:
+            return False
+        permit = await permit_for(self._deps.wire, limiter, self._clock)
+        if permit is None:
             return False
         job = _job(operation, row.text)
         reply = await self._exchange(reading.request(settings, job), permit)

@@ -21,6 +21,7 @@ from contextlib import (
 from dataclasses import dataclass, replace
 from enum import Enum
 from http import HTTPStatus
+from typing import Any
 
 import anyio
 from yarl import URL
@@ -28,6 +29,7 @@ from yarl import URL
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RETRYABLE, next_delay_s
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.pause import ANNOUNCED_S
@@ -37,8 +39,8 @@ from pipeline.workers.answers import read_answer
 from pipeline.workers.auth import authorization, is_token, secrets_of
 from pipeline.workers.connection import HttpConnection
 from pipeline.workers.link_urls import host_port
-from pipeline.workers.transport import Late, Transport
-from pipeline.workers.wire import OnReply, Send, Wire
+from pipeline.workers.transport import Transport
+from pipeline.workers.wire import OnReply, Wire, exchange, permit_for
 
 WhileOpen = Callable[[], AbstractContextManager[None]]
 
@@ -54,9 +56,9 @@ SIGNED_OUT = NoReply(
     may_have_arrived=False,
     lost_turn=True,
 )
-LATE_SIGN_IN = NoReply(
-    "late_sign_in",
-    "signing in took so long that the request's permit expired",
+STOPPED = NoReply(
+    "stopped",
+    "the account stopped while it was signing in",
     may_have_arrived=False,
     lost_turn=True,
 )
@@ -74,7 +76,6 @@ TOO_SHORT = NoReply(
 async def signed_in(
     account: Account,
     *,
-    late: Late,
     while_open: WhileOpen = nullcontext,
     announce: Callable[[str], None] = lambda _words: None,
     clock: Callable[[], float] = time.monotonic,
@@ -84,7 +85,6 @@ async def signed_in(
 ) -> AsyncIterator[Wire[HttpConnection]]:
     """Yield what sends the requests of this account.
 
-    late        called before a late request is sent; False: its permit has expired
     while_open  a block that is cancelled, without an error, once no request may be sent any more
     announce    called with a message if the token server asks for a pause
     clock       monotonic seconds
@@ -102,7 +102,6 @@ async def signed_in(
                 authorization=ready,
                 in_flight=account.in_flight,
                 secrets=secrets_of(account),
-                late=late,
                 unacknowledged_s=unacknowledged_s,
             )
         )
@@ -120,21 +119,21 @@ async def signed_in(
         tokens = _Tokens(
             account,
             auth,
-            to_tokens.send,
+            to_tokens,
             announce=announce,
             clock=clock,
             sleep=sleep,
             jitter=jitter,
         )
-        yield _SignedIn(transport, tokens, late=late, while_open=while_open, clock=clock)
+        yield _SignedIn(transport, tokens, while_open=while_open, clock=clock)
 
 
-async def sign_in_ahead(send: Send) -> NoReply | None:
+async def sign_in_ahead(wire: Wire[Any]) -> NoReply | None:
     """Fetch a token before the first request needs it, if the account uses tokens.
 
     returns  why there is none; the first request then tries again. None on success
     """
-    return await send.sign_in_ahead() if isinstance(send, _SignedIn) else None
+    return await wire.sign_in_ahead() if isinstance(wire, _SignedIn) else None
 
 
 def _link_to_tokens(link: Link, call: TokenCall) -> Link:
@@ -171,13 +170,11 @@ class _SignedIn:
         transport: Transport,
         tokens: _Tokens,
         *,
-        late: Late,
         while_open: WhileOpen,
         clock: Callable[[], float],
     ) -> None:
         self._transport = transport
         self._tokens = tokens
-        self._late = late
         self._while_open = while_open
         self._clock = clock
         self._held: _HeldToken | None = None
@@ -187,25 +184,13 @@ class _SignedIn:
         self._fetch_lock = anyio.Lock()
         self._signed_out: defaultdict[tuple[str, str, bytes], set[int]] = defaultdict(set)
 
-    async def __call__(self, request: Request) -> Reply | NoReply:
-        """Send `request`; a NoReply with `lost_turn` if it was not sent and may be queued again."""
-        lost = await self._sign_in_if_due(self._permitted_again)
-        held = self._held
-        if lost is not None:
-            return lost
-        if held is None:  # it expired while this request waited for another permit
-            return SIGNED_OUT
-        self._unused = 0
-        reply = await self._transport.send(request)  # takes the token before it waits
-        return self._judged(held, request, reply)
-
     def take(self, most: int) -> list[HttpConnection]:
         """Take idle connections, at most `most`; none if there is no token to send with."""
         return self._transport.take(most) if self._is_usable() else []
 
     async def connect(self) -> HttpConnection | NoReply:
         """Make sure that there is a token, and take a connection; return why there is none."""
-        if (lost := await self._sign_in_if_due(_nothing_to_wait_for)) is not None:
+        if not self._is_usable() and (lost := await self._sign_in()) is not None:
             return lost
         connection = await self._transport.connect()
         if isinstance(connection, HttpConnection) and not self._is_usable():
@@ -269,31 +254,15 @@ class _SignedIn:
     def _is_ready(self) -> bool:
         return self._held is not None and self._clock() < self._held.due_s
 
-    async def _sign_in_if_due(self, may_send: Callable[[], Awaitable[bool]]) -> NoReply | None:
-        """Fetch a token unless there is one; return the NoReply for the request if there is none.
-
-        may_send  called after a token was fetched: False if the request may not be sent now
-        """
-        if self._is_usable():
-            return None
-        lost: NoReply | None = LATE_SIGN_IN
-        with self._while_open():
-            lost = await self._sign_in()
-            if lost is None and not await may_send():
-                lost = LATE_SIGN_IN
-        return lost
-
-    async def _permitted_again(self) -> bool:
-        # if this permit has expired, the request finds the token with its next permit
-        return await self._late(math.inf)
-
     async def _sign_in(self) -> NoReply | None:
         """Make sure that there is a token; return the NoReply for the request if there is none."""
-        # A request that is cancelled while it fetches leaves the lock to the next one.
-        async with self._fetch_lock:
-            if not self._is_ready() and self._failure is None:
-                await self._fetch()
-        return self._failure
+        with self._while_open():
+            # A request that is cancelled while it fetches leaves the lock to the next one.
+            async with self._fetch_lock:
+                if not self._is_ready() and self._failure is None:
+                    await self._fetch()
+            return self._failure
+        return STOPPED
 
     async def _fetch(self) -> None:
         if self._unused >= UNUSED_MOST:
@@ -334,10 +303,6 @@ class _SignedIn:
         if act is After401.SIGN_IN:
             self._held = None
         return SIGNED_OUT
-
-
-async def _nothing_to_wait_for() -> bool:
-    return True
 
 
 def _request_key(request: Request) -> tuple[str, str, bytes]:
@@ -406,7 +371,7 @@ class _Tokens:
         self,
         account: Account,
         call: TokenCall,
-        send: Send,
+        transport: Transport,
         *,
         announce: Callable[[str], None],
         clock: Callable[[], float],
@@ -415,11 +380,10 @@ class _Tokens:
     ) -> None:
         self._account = account
         self._call = call
-        self._send = send
-        self._limiter = RateLimiter(
-            LimiterSettings(quotas=tuple(map(parse_quota, call.quota))),
-            clock=clock,
-            utc=time.time,
+        self._transport = transport
+        quotas = tuple(map(parse_quota, call.quota))
+        self._limiter = AccountLimiter(
+            RateLimiter(LimiterSettings(quotas=quotas), clock=clock, utc=time.time)
         )
         self._announce = announce
         self._clock = clock
@@ -435,15 +399,15 @@ class _Tokens:
         attempt, waited_s = 0, 0.0
         while True:
             attempt += 1
-            number = await self._limiter.permit()
-            requested_s = self._clock()
-            reply = await self._send(self._call.request)
-            self._limiter.on_reply(number, requested_s, reply)
+            permit = await permit_for(self._transport, self._limiter, self._clock)
+            if permit is None:
+                raise AssertionError("nobody closes the limiter of a token server")
+            reply = await exchange(self._transport, permit, self._call.request)
             token = _token(self._call, reply)
             if token is not None:
-                return Granted(token, requested_s)
+                return Granted(token, permit.left_s)
             answer = self._answer(reply)
-            self._limiter.on_answer(answer, requested_s)
+            permit.on_answer(answer)
             delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
             pause_s = answer.retry_after_s or 0.0
             waited_s += pause_s

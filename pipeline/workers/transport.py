@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +27,6 @@ from pipeline.workers.http1 import check_request_line, header_lines, request_hea
 from pipeline.workers.link_urls import checked_base_url, checked_proxy, host_port
 from pipeline.workers.masking import Mask
 from pipeline.workers.no_replies import (
-    TooLateError,
     broken_reply,
     lost_reply,
     not_connected,
@@ -36,15 +35,11 @@ from pipeline.workers.no_replies import (
     unmatched_reply,
 )
 from pipeline.workers.tls import tls_context
-from pipeline.workers.wire import OnReply
+from pipeline.workers.wire import OnReply, send
 
-LATE_S = 0.010  # delays up to this are within the rate limiter's margin
 CONNECT_SHARE = 0.9  # of timeout_s, at most: a timeout while connecting proves nothing was sent
 
 _NO_CONTENT = int(HTTPStatus.NO_CONTENT)  # an enum's members are slow to look up
-
-Late = Callable[[float], Awaitable[bool]]
-"""Seconds since the permit was given -> True if the request may still be sent."""
 
 
 class Transport:
@@ -54,8 +49,6 @@ class Transport:
     in_flight      the most connections; one more send would wait for a connection
     secrets        masked in texts about replies besides the authorization, for example a key in a
                    vendor's own header
-    late           called before a request is sent whose connection took longer than LATE_S; None
-                   always sends
     unacknowledged_s  as for `socket_maker`
     raises         ConfigError if the link cannot work as configured
     """
@@ -67,7 +60,6 @@ class Transport:
         authorization: str | None,
         in_flight: int,
         secrets: Sequence[str] = (),
-        late: Late | None = None,
         unacknowledged_s: float = math.inf,
     ) -> None:
         url = checked_base_url(link.base_url)
@@ -78,7 +70,6 @@ class Transport:
         self._unsigned = _account_headers(link.headers)
         self._limit_bytes, self._timeout_s = link.max_reply_bytes, link.timeout_s
         self._connect_s = min(link.connect_timeout_s, CONNECT_SHARE * link.timeout_s)
-        self._late = late
         self._secrets = tuple(secrets)
         self._connections = Connections(
             url,
@@ -116,32 +107,12 @@ class Transport:
         self._mask = Mask((authorization or "").rpartition(" ")[2], *self._secrets)
 
     async def send(self, request: Request) -> Reply | NoReply:
-        """Send `request`; return the reply, or a NoReply that says how it was lost.
+        """Send `request` as soon as there is a connection; see `start` and `wire.send`.
 
-        It carries the authorization that was set when it was called. The reply is not masked; its
-        `hide` masks texts about it. If cancelled, it closes its connection.
-
-        raises  ValueError if the method, the path or a header cannot be written. Nothing for what
-                the network or the peer does
+        raises  ValueError if it cannot be written
         """
-        head, mask = self._head(request), self._mask
-        until_s = asyncio.get_running_loop().time() + self._timeout_s
-        try:
-            (connection,) = self._connections.take(1) or [await self._connect_in_time(until_s)]
-        except NotConnectedError as error:
-            return self._not_connected(error)
-        came: Received | LostReplyError
-        try:
-            came = await connection.exchange(head, request.body, until_s)
-        except LostReplyError as lost:
-            came = lost
-        finally:
-            self._connections.give_back(connection)
-        return self._outcome(came, mask)
-
-    __call__ = send
-
-    # For a sender that has a connection in hand before it has a permit...
+        self._head(request)
+        return await send(self, request)
 
     def take(self, most: int) -> list[HttpConnection]:
         """Take idle connections that can be used at once, at most `most`."""
@@ -149,10 +120,15 @@ class Transport:
 
     async def connect(self) -> HttpConnection | NoReply:
         """Take an idle connection or open one; return why there is none."""
+        cause: Exception
         try:
-            return await self._connect(math.inf)
+            async with asyncio.timeout(self._connect_s):
+                return await self._connections.obtain()
         except NotConnectedError as error:
-            return self._not_connected(error)
+            cause = error.cause
+        except TimeoutError as error:
+            cause = error
+        return not_connected(cause, self._peer, self._proxy, self._connect_s)
 
     def give_back(self, connection: HttpConnection) -> None:
         """Give back a connection that was taken and not used."""
@@ -202,42 +178,6 @@ class Transport:
             lines = self._first_lines + header_lines(headers)
             self._last_lines = request.headers, lines
         return request_head(request.method, self._target + request.path, lines, len(request.body))
-
-    async def _connect(self, until_s: float) -> HttpConnection:
-        """Return an open connection. Raise NotConnectedError."""
-        asked_s = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout_at(min(until_s, asked_s + self._connect_s)):
-                return await self._connections.obtain()
-        except TimeoutError as error:
-            raise NotConnectedError(error) from error
-
-    def _not_connected(self, error: NotConnectedError) -> NoReply:
-        return not_connected(error.cause, self._peer, self._proxy, self._connect_s)
-
-    async def _connect_in_time(self, until_s: float) -> HttpConnection:
-        """Return an open connection; ask `late` if it took longer than LATE_S.
-
-        raises  NotConnectedError
-        """
-        asked_s = asyncio.get_running_loop().time()
-        connection = await self._connect(until_s)
-        late_s = asyncio.get_running_loop().time() - asked_s
-        if self._late is None or late_s < LATE_S:
-            return connection
-        is_ready = False
-        try:
-            async with asyncio.timeout_at(until_s):
-                is_permitted = await self._late(late_s)
-            is_ready = is_permitted and connection.is_open
-            if not is_ready:  # its permit expired, or it was closed meanwhile
-                raise NotConnectedError(ConnectionResetError() if is_permitted else TooLateError())
-        except TimeoutError as error:
-            raise NotConnectedError(error) from error
-        finally:
-            if not is_ready:
-                self._connections.give_back(connection)
-        return connection
 
     def _outcome(self, came: Received | LostReplyError, mask: Mask) -> Reply | NoReply:
         if isinstance(came, LostReplyError):

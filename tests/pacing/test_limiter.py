@@ -16,7 +16,7 @@ from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.spacing import spacing
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.vendors.kit.numbers import LONGEST_S
-from tests.workers.drive import limiter_of
+from tests.workers.drive import limiter_of, permit_now, permit_of
 
 pytestmark = pytest.mark.quiet("pauses are compared within 0.05 s")
 
@@ -49,7 +49,7 @@ async def test_no_window_holds_more_than_the_quota_and_nearly_all_of_it_is_used(
 
     async def worker() -> None:
         while len(left) < 100:
-            number = await tested.permit()
+            number = await permit_of(tested)
             left.append(time.monotonic())
             tested.on_reply(number, left[-1], REPLY)
 
@@ -65,7 +65,7 @@ async def test_requests_are_spread_not_sent_in_a_burst():
     tested = limiter_of(Quota(100, 1.0))
     start = time.monotonic()
     for _ in range(21):
-        await tested.permit()
+        await permit_of(tested)
     assert time.monotonic() - start >= 0.15
 
 
@@ -75,7 +75,7 @@ async def test_the_longest_pause_holds():
     tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.0)
     assert 0.1 < tested.pause.left_s <= 0.2
     start = time.monotonic()
-    await tested.permit()
+    await permit_of(tested)
     assert time.monotonic() - start >= 0.19
 
 
@@ -91,11 +91,11 @@ async def test_a_429_without_a_time_slows_everyone_too():
 
 async def test_closing_an_account_limiter_ends_its_waits():
     tested = AccountLimiter(limiter_of(Quota(1, 3600.0)))
-    assert await tested.permit() is not None
+    assert await permit_of(tested) is not None
     told: list[int | None] = []
 
     async def worker() -> None:
-        told.append(await tested.permit())
+        told.append(await permit_of(tested))
 
     with anyio.fail_after(2):
         async with anyio.create_task_group() as tasks:
@@ -104,15 +104,15 @@ async def test_closing_an_account_limiter_ends_its_waits():
             await anyio.sleep(0.02)
             tested.close()
     assert told == [None] * 5
-    assert await tested.permit() is None
+    assert await permit_of(tested) is None
 
 
 async def test_a_closed_account_limiter_leaves_the_shared_limiter_open():
     shared = limiter_of(Quota(50, 1.0))
     closed, other = AccountLimiter(shared), AccountLimiter(shared)
     closed.close()
-    assert await closed.permit() is None
-    assert [await other.permit() for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert await permit_of(closed) is None
+    assert [await permit_of(other) for _ in range(5)] == [0, 1, 2, 3, 4]
 
 
 async def test_closing_an_account_limiter_cancels_its_blocks():
@@ -137,15 +137,15 @@ async def test_earlier_requests_and_the_recorded_pause_count():
     tested.close()
     tested.open([AgeCount(0.3), AgeCount(0.1)], AskedPause(time.time() + 0.15, time.time()))
     start = time.monotonic()
-    await tested.permit()
+    await permit_of(tested)
     assert time.monotonic() - start >= 0.15
-    await tested.permit()
+    await permit_of(tested)
     assert time.monotonic() - start >= 0.3
 
 
 async def test_recorded_times_are_those_from_which_requests_count():
     tested = limiter_of(Quota(100, 1.0))
-    numbers = [await tested.permit() for _ in range(4)]
+    numbers = [await permit_of(tested) for _ in range(4)]
     left_s = time.monotonic() - 0.5
     tested.on_reply(numbers[0], left_s, REPLY)
     tested.on_reply(numbers[1], left_s, LOST)
@@ -164,7 +164,7 @@ async def test_recorded_times_are_those_from_which_requests_count():
 async def test_long_requests_in_flight_are_recorded_as_arriving_late(monkeypatch):
     monkeypatch.setattr(limiter_module, "HAND_OVER_S", 0.05)
     tested = limiter_of(Quota(100, 1.0))
-    number = await tested.permit()
+    number = await permit_of(tested)
     tested.close()
     assert not tested.is_settled
     assert tested.take_unrecorded() == []
@@ -179,7 +179,7 @@ async def test_long_requests_in_flight_are_recorded_as_arriving_late(monkeypatch
 
 async def test_a_reply_frees_the_next_permit():
     tested = limiter_of(Quota(1, 0.1))
-    number, left_s = await tested.permit(), time.monotonic()
+    number, left_s = await permit_of(tested), time.monotonic()
 
     async def answer() -> None:
         await anyio.sleep(0.2)
@@ -188,7 +188,7 @@ async def test_a_reply_frees_the_next_permit():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(answer)
         with anyio.fail_after(2):
-            await tested.permit()
+            await permit_of(tested)
     assert time.monotonic() - left_s >= 0.3
 
 
@@ -197,17 +197,17 @@ async def test_requests_off_the_record_are_bounded():
     tested.close()
     tested.open(most_unrecorded=2)
     for _ in range(2):
-        tested.on_reply(await tested.permit(), time.monotonic(), REPLY)
+        tested.on_reply(await permit_of(tested), time.monotonic(), REPLY)
     with anyio.move_on_after(0.05):
-        await tested.permit()
+        await permit_of(tested)
         raise AssertionError
     assert sum(each.many for each in tested.take_unrecorded()) == 2
     with anyio.move_on_after(0.05):  # told, and not yet on the disk
-        await tested.permit()
+        await permit_of(tested)
         raise AssertionError
     tested.recorded()
     with anyio.fail_after(1):
-        await tested.permit()
+        await permit_of(tested)
 
 
 async def test_a_pause_is_reported_at_once():
@@ -232,11 +232,11 @@ async def test_a_closed_limiter_gives_no_permit_until_it_is_opened():
     tested = limiter_of(Quota(100, 1.0))
     tested.close()
     with anyio.move_on_after(0.05):
-        await tested.permit()
+        await permit_of(tested)
         raise AssertionError
     tested.open()
     with anyio.fail_after(1):
-        await tested.permit()
+        await permit_of(tested)
 
 
 async def test_lost_requests_count_and_are_recorded():
@@ -244,17 +244,17 @@ async def test_lost_requests_count_and_are_recorded():
     tested.close()
     tested.open(unrecorded=3)
     start = time.monotonic()
-    tested.on_reply(await tested.permit(), time.monotonic(), REPLY)
+    tested.on_reply(await permit_of(tested), time.monotonic(), REPLY)
     assert time.monotonic() - start >= 0.3
     assert sum(each.many for each in tested.take_unrecorded()) == 4
 
 
 async def test_waits_for_a_permit_can_be_cancelled():
     account_limiter, told = AccountLimiter(limiter_of(Quota(1, 3600.0))), []
-    assert await account_limiter.permit() == 0
+    assert await permit_of(account_limiter) == 0
 
     async def worker() -> None:
-        told.append(await account_limiter.permit())
+        told.append(await permit_of(account_limiter))
 
     with anyio.fail_after(2):
         async with anyio.create_task_group() as tasks:
@@ -269,7 +269,7 @@ async def test_counting_from_replies_holds_for_any_latency():
     tested, left, returned = limiter_of(Quota(2, 0.1), is_strict=True), [], []
 
     async def request() -> None:
-        number = await tested.permit()
+        number = await permit_of(tested)
         left.append(time.monotonic())
         await anyio.sleep(0.05)
         tested.on_reply(number, left[-1], REPLY)
@@ -291,7 +291,7 @@ async def test_counting_from_replies_holds_for_any_latency():
 async def test_a_stated_limit_is_adopted_if_none_is_configured(headers):
     learning, told = limiter_of(starts_per_s=1000.0), limiter_of(Quota(1000, 1.0))
     for limiter in (learning, told):
-        number = await limiter.permit()
+        number = await permit_of(limiter)
         limiter.on_reply(number, time.monotonic(), Reply(204, headers, b""))
     assert learning.per_second == 50.0 * 0.95
     assert told.per_second == 1000.0  # a configured quota is what the contract says
@@ -299,7 +299,7 @@ async def test_a_stated_limit_is_adopted_if_none_is_configured(headers):
 
 async def test_an_empty_window_pauses_until_it_is_renewed():
     tested = limiter_of(starts_per_s=1000.0)
-    number = await tested.permit()
+    number = await permit_of(tested)
     headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
     tested.on_reply(number, time.monotonic(), Reply(204, headers, b""))
     assert 6.5 < tested.pause.left_s <= 7.0
@@ -310,7 +310,7 @@ async def permits_in(limiter: RateLimiter, seconds: float) -> int:
     count = 0
     with anyio.move_on_after(seconds):
         while True:
-            await limiter.permit()
+            await permit_of(limiter)
             count += 1
     return count
 
@@ -344,13 +344,13 @@ async def test_a_quota_that_is_no_rate_can_be_slowed_too():
 async def test_a_long_wait_at_a_capped_rate_ends_with_the_cap():
     tested = limiter_of(Quota(1000, 1.0))
     tested.slow("one", 0.001)
-    await tested.permit()
+    await permit_of(tested)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tested.permit)
+        tasks.start_soon(permit_of, tested)
         await anyio.sleep(0.05)
         tested.slow("one", None)
         with anyio.fail_after(1):
-            await tested.permit()
+            await permit_of(tested)
 
 
 # The vendor's pause: who is told, and who lifts it
@@ -397,7 +397,7 @@ async def test_a_lifted_pause_ends_all_waits():
     tested.on_answer(THROTTLED_LONG, 0.0)
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(10):
-            tasks.start_soon(tested.permit)
+            tasks.start_soon(permit_of, tested)
             await anyio.sleep(0.05)
             tested.pause.lift()
     assert tested.pause.left_s == 0
@@ -453,17 +453,16 @@ async def test_no_permit_is_given_once_another_process_may_have_the_quota():
     )
     account_limiter = AccountLimiter(tested)
     tested.hold_until(105.0)
-    assert account_limiter.try_permit() == 0  # and room for more is known
+    assert permit_now(account_limiter) == 0  # and room for more is known
     now_s[0] = 104.999
     assert account_limiter.free(9) == 9
     now_s[0] = 105.0
     assert account_limiter.free(9) == 0
-    assert account_limiter.try_permit() is None
-    assert not await account_limiter.permit_again(0.0)  # nor may one that is under way go
+    assert permit_now(account_limiter) is None
     got: list[int] = []
 
     async def wait() -> None:
-        got.append(await tested.permit())
+        got.append(await permit_of(tested))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
@@ -478,7 +477,7 @@ async def test_a_callback_that_waits_is_called_when_the_quota_is_held_longer():
     tested = limiter_of(Quota(50, 1.0, is_burst=True))
     tested.hold_until(time.monotonic())
     called = anyio.Event()
-    assert tested.try_permit() is None
+    assert permit_now(tested) is None
     tested.call_when_free(called.set)
     with anyio.move_on_after(0.1):
         await called.wait()
@@ -486,4 +485,4 @@ async def test_a_callback_that_waits_is_called_when_the_quota_is_held_longer():
     tested.hold_until(time.monotonic() + 60.0)
     with anyio.fail_after(5):
         await called.wait()
-    assert tested.try_permit() is not None
+    assert permit_now(tested) is not None

@@ -19,6 +19,7 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
 from tests.scenarios import virtual_time
+from tests.workers.drive import permit_now, permit_of
 
 REPLY = Reply(204, {}, b"")
 UNSENT = NoReply("connect_failed", "refused", may_have_arrived=False)
@@ -47,13 +48,13 @@ class Sender:
 
     def pump(self) -> None:
         """Send as long as there are permits, then ask to be called."""
-        while (number := self.account.try_permit()) is not None:
+        while (number := permit_now(self.account)) is not None:
             self._send("callback", number)
         self.account.call_when_free(self.pump)
 
     async def wait_for_permits(self) -> None:
         """Send one request after the other."""
-        while (number := await self.account.permit()) is not None:
+        while (number := await permit_of(self.account)) is not None:
             self._send("coroutine", number)
             await anyio.lowlevel.checkpoint()
 
@@ -185,7 +186,7 @@ def test_a_pause_that_ends_or_is_lifted_calls_back():
         limiter = limiter_of(Quota(1000, 1.0))
         sender = Sender(limiter, lambda: 0.0)
         limiter.on_answer(THROTTLED, 0.0)
-        assert sender.account.try_permit() is None
+        assert permit_now(sender.account) is None
         assert await called_after_s(sender, lambda: None, at_s=0.0) == pytest.approx(3.0, abs=0.01)
         limiter.on_answer(THROTTLED, 0.0)
         assert await called_after_s(sender, limiter.pause.lift, at_s=1.0) < 1.01
@@ -198,17 +199,17 @@ def test_a_limiter_that_opens_and_a_record_that_is_made_call_back():
         limiter = limiter_of(Quota(1000, 1.0))
         sender = Sender(limiter, lambda: 0.0)
         limiter.close()
-        assert sender.account.try_permit() is None
+        assert permit_now(sender.account) is None
         opened_s = await called_after_s(sender, lambda: limiter.open(most_unrecorded=1), at_s=5.0)
         assert opened_s == pytest.approx(5.0, abs=0.01)
-        assert sender.account.try_permit() == 0
+        assert permit_now(sender.account) == 0
         limiter.on_reply(0, loop_clock(), REPLY)
-        assert sender.account.try_permit() is None
+        assert permit_now(sender.account) is None
         limiter.take_unrecorded()
         assert await called_after_s(sender, limiter.recorded, at_s=7.0) == pytest.approx(
             7, abs=0.01
         )
-        assert sender.account.try_permit() == 1
+        assert permit_now(sender.account) == 1
 
     virtual_time.run(main)
 
@@ -217,13 +218,13 @@ def test_a_reply_and_a_cap_that_is_lifted_call_back():
     async def main() -> None:
         limiter = limiter_of(Quota(1, 1.0, is_burst=True))
         sender = Sender(limiter, lambda: 0.0)
-        assert sender.account.try_permit() == 0
+        assert permit_now(sender.account) == 0
         reply = 0, loop_clock(), REPLY
         waited_s = await called_after_s(sender, lambda: limiter.on_reply(*reply), at_s=2.0)
         assert waited_s == pytest.approx(3.0, abs=0.01)  # it counts from its reply on
         sender = Sender(slow := limiter_of(Quota(1000, 1.0)), lambda: 0.0)
         slow.slow("one", 0.001)
-        while sender.account.try_permit() is not None:
+        while permit_now(sender.account) is not None:
             pass
         waited_s = await called_after_s(sender, lambda: slow.slow("one", None), at_s=2.0)
         assert waited_s == pytest.approx(2.0, abs=0.1)
@@ -234,11 +235,11 @@ def test_a_reply_and_a_cap_that_is_lifted_call_back():
 def test_who_gives_up_is_called_at_once_and_who_is_closed_no_more():
     async def main() -> None:
         sender = Sender(limiter_of(Quota(1, 3600.0)), lambda: 0.0)
-        assert sender.account.try_permit() == 0
+        assert permit_now(sender.account) == 0
         assert await called_after_s(sender, sender.account.cancel_waits, at_s=1.0) < 1.01
         assert await called_after_s(sender, sender.account.close, at_s=1.0) < 1.01
         sender.account.call_when_free(lambda: pytest.fail("it is closed"))
-        assert sender.account.try_permit() is None
+        assert permit_now(sender.account) is None
         await anyio.sleep(7200.0)
 
     virtual_time.run(main)
@@ -266,17 +267,17 @@ def test_a_coroutine_that_gives_up_is_in_nobodys_way():
         limiter = limiter_of(Quota(2, 1.0, is_burst=True))
         sender = Sender(limiter, lambda: 0.0)
         for number in range(2):
-            limiter.on_reply(await limiter.permit(), loop_clock(), REPLY)
+            limiter.on_reply(await permit_of(limiter), loop_clock(), REPLY)
             assert number < 2
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(limiter.permit)
+            tasks.start_soon(permit_of, limiter)
             await anyio.sleep(0.5)
             waiting = anyio.Event()
             sender.account.call_when_free(waiting.set)
             tasks.cancel_scope.cancel()
         with anyio.fail_after(0.6):
             await waiting.wait()
-        assert sender.account.try_permit() is not None
+        assert permit_now(sender.account) is not None
 
     virtual_time.run(main)
 
@@ -311,7 +312,7 @@ def test_permits_that_come_quickly_are_used_together(limit, most_wakes, least_se
         def pump() -> None:
             nonlocal wakes
             wakes += 1
-            while (number := sender.account.try_permit()) is not None:
+            while (number := permit_now(sender.account)) is not None:
                 sender._send("callback", number)
             sender.account.call_when_free(pump)
 

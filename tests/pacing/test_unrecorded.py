@@ -17,6 +17,7 @@ from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.quota_lease import most_in
 from pipeline.pacing.unrecorded import GRAIN_S, AgeCount, Unrecorded, joined
+from tests.workers.drive import permit_now
 
 REPLY = Reply(204, {}, b"")
 TIMES = st.lists(st.floats(0.0, 1e6), max_size=30)
@@ -80,7 +81,7 @@ class Vendor:
         """The process sends whenever it may."""
         limiter = self.processes[which]
         while self.now_s < until_s:
-            while (number := limiter.try_permit()) is not None:
+            while (number := permit_now(limiter)) is not None:
                 way_s = self._latency_s()
                 self.arrived.append(self.now_s + way_s / 2)
                 heappush(self._replies, (self.now_s + way_s, which, number, self.now_s))

@@ -33,7 +33,7 @@ from pipeline.store.on_files import FileStore
 from pipeline.store.seam import Lease, LeaseName
 from tests.cli.command import pipeline
 from tests.run.test_run import send
-from tests.workers.drive import limiter_of
+from tests.workers.drive import limiter_of, permit_of
 from tests.workplace import ENVIRON, configure, coupon, drop, simulator
 
 ADVICE = "send times are not what was written.*set `ledger` to a file in another folder"
@@ -111,7 +111,7 @@ async def test_a_registry_that_cannot_be_opened_ends_the_wait_for_a_quota(tmp_pa
     limiter = leases.limiter(config.account("shop", ENVIRON), config)
 
     async def wait_for_a_permit() -> None:
-        await limiter.permit()
+        await permit_of(limiter)
 
     assert "cannot be used" in await kept(leases, config, wait_for_a_permit)
 
@@ -134,7 +134,7 @@ async def test_send_times_that_cannot_be_recorded_are_told_and_recorded_later(
             left = 0
             with anyio.move_on_after(4):
                 while True:
-                    limiter.on_reply(await limiter.permit(), limiter.now_s(), None)
+                    limiter.on_reply(await permit_of(limiter), limiter.now_s(), None)
                     left += 1
             assert left <= lease.most_unrecorded < 4 * 20
             assert "cannot be recorded" in "".join(announced)
@@ -261,7 +261,7 @@ async def test_a_lease_that_ends_by_itself_is_renewed_while_it_is_used(tmp_path:
             assert limiter.is_open  # it may be its own again
             assert not limiter.free(1)
             lease.is_out_of_reach = False
-            assert await limiter.permit() is not None
+            assert await permit_of(limiter) is not None
 
 
 async def test_a_lease_that_another_process_took_is_acquired_again(tmp_path: Path) -> None:

@@ -22,11 +22,10 @@ from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import RecoveredState
-from pipeline.workers.wire import Send
 from tests.acme import Price
 from tests.scenarios.scenario import Settings
 from tests.workers.drive import ACCOUNT, ACME, PRICE
-from tests.workers.wires import CalledBack
+from tests.workers.wires import CalledBack, Send
 
 STARTS_PER_S = 10.0
 """Where the limit is to be learned: what the vendor files assume."""

@@ -10,8 +10,8 @@ from aiolimiter import AsyncLimiter
 
 from pipeline.model import NoReply, Request
 from pipeline.model.quota import parse_quota
-from pipeline.workers.wire import Send
 from tests.scenarios.scenario import GUESS, Settings
+from tests.workers.wires import Send
 
 ATTEMPTS = 5
 BASE_S = 0.5

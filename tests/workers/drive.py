@@ -92,6 +92,22 @@ def limiter_of(*quotas: Quota, **terms) -> RateLimiter:
     )
 
 
+def permit_now(limiter: RateLimiter | AccountLimiter) -> int | None:
+    """The number of a permit if there is one now."""
+    return limiter.take(1) if limiter.free(1) else None
+
+
+async def permit_of(limiter: RateLimiter | AccountLimiter) -> int | None:
+    """The number of a permit, once there is one; None if the limiter is closed meanwhile."""
+    if isinstance(limiter, RateLimiter):
+        limiter = AccountLimiter(limiter)
+    taken = [permit_now(limiter)]
+    while taken[-1] is None:
+        if not await limiter.in_turn(lambda: taken.append(permit_now(limiter))):
+            return None
+    return taken[-1]
+
+
 def job(row: int, sku: str, *, repeatable: bool = True) -> JobRow:
     return JobRow(row, "acme.price", sku, repeatable, f'{{"sku":"{sku}","cents":995}}')
 

@@ -23,7 +23,7 @@ from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.refusals import AccountRefusals
 from pipeline.workers.traffic import Traffic
 from tests.scenarios import virtual_time
-from tests.workers.drive import Script, drive, job, with_retry
+from tests.workers.drive import Script, drive, job, permit_now, with_retry
 
 OK = Answer(Verdict.OK, Effect.APPLIED, 204)
 THROTTLED = Answer(Verdict.THROTTLED, Effect.NONE, 429)
@@ -109,7 +109,7 @@ def test_a_quota_counts_many_as_it_counts_each(quotas, many, wait_s):
                     while taken := limiter.free(most - len(numbers)):
                         numbers += range(first := limiter.take(taken), first + taken)
                 else:
-                    permits = [limiter.try_permit() for _ in range(most)]
+                    permits = [permit_now(limiter) for _ in range(most)]
                     numbers = [number for number in permits if number is not None]
                 now_s += wait_s
                 if at_once and numbers:

@@ -6,13 +6,14 @@ import asyncio
 import math
 import socket
 import time
+from typing import Any
 
 import pytest
 
 from pipeline.model import Link, NoReply, Reply, Request
-from pipeline.workers import connections, transport
+from pipeline.workers import connections
 from pipeline.workers.backoff import FIRST_S, MAX_S, REST_S, ConnectBackoff, ReuseRest
-from pipeline.workers.connection import PIECE_BYTES, HttpConnection
+from pipeline.workers.connection import PIECE_BYTES, HttpConnection, Received
 from pipeline.workers.slots import Slots
 from pipeline.workers.transport import Transport
 from pipeline.workers.vendor_socket import USER_TIMEOUT, socket_maker
@@ -82,6 +83,19 @@ def receive(connection: HttpConnection, data: bytes) -> None:
     connection.buffer_updated(len(data))
 
 
+async def exchange(
+    connection: HttpConnection, head: bytes, body: bytes, until_s: float
+) -> Received:
+    """Send a request and wait for its reply; if cancelled, give the request up."""
+    came: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    connection.start(head, body, until_s, lambda got: None if came.done() else came.set_result(got))
+    try:
+        return await came
+    except BaseException:
+        connection.abandon()
+        raise
+
+
 @pytest.fixture
 def recorder():
     made = Recorder()
@@ -93,7 +107,7 @@ async def test_head_and_body_leave_in_one_write(recorder):
     connection = HttpConnection(recorder, max_body_bytes=1000, on_end=lambda _error: None)
     until_s = asyncio.get_running_loop().time() + 5
     for size in (0, 1, PIECE_BYTES):
-        task = asyncio.create_task(connection.exchange(b"HEAD", b"x" * size, until_s))
+        task = asyncio.create_task(exchange(connection, b"HEAD", b"x" * size, until_s))
         await asyncio.sleep(0)
         receive(connection, OK)
         assert (await task).status == 200
@@ -104,7 +118,7 @@ async def test_head_and_body_leave_in_one_write(recorder):
 async def test_a_large_body_follows_as_it_is_taken_and_no_further_once_it_is_over(recorder):
     connection = HttpConnection(recorder, max_body_bytes=1000, on_end=lambda _error: None)
     until_s = asyncio.get_running_loop().time() + 5
-    task = asyncio.create_task(connection.exchange(b"HEAD", b"x" * PIECE_BYTES * 4, until_s))
+    task = asyncio.create_task(exchange(connection, b"HEAD", b"x" * PIECE_BYTES * 4, until_s))
     connection.pause_writing()
     await asyncio.sleep(0)
     assert len(recorder.writes) == 1
@@ -112,7 +126,7 @@ async def test_a_large_body_follows_as_it_is_taken_and_no_further_once_it_is_ove
     assert sum(map(len, recorder.writes)) == 4 + PIECE_BYTES * 4
     receive(connection, OK)
     assert not (await task).is_early
-    task = asyncio.create_task(connection.exchange(b"HEAD", b"x" * PIECE_BYTES * 4, until_s))
+    task = asyncio.create_task(exchange(connection, b"HEAD", b"x" * PIECE_BYTES * 4, until_s))
     connection.pause_writing()
     await asyncio.sleep(0)
     recorder.writes.clear()
@@ -126,11 +140,11 @@ async def test_a_large_body_follows_as_it_is_taken_and_no_further_once_it_is_ove
 async def test_the_reply_to_a_request_that_was_given_up_casts_no_doubt_on_others(recorder):
     connection = HttpConnection(recorder, max_body_bytes=1000, on_end=lambda _error: None)
     until_s = asyncio.get_running_loop().time() + 5
-    first = asyncio.create_task(connection.exchange(b"HEAD", b"", until_s))
+    first = asyncio.create_task(exchange(connection, b"HEAD", b"", until_s))
     await asyncio.sleep(0)
     receive(connection, OK)
     standing = (await first).standing
-    second = asyncio.create_task(connection.exchange(b"HEAD", b"", until_s))
+    second = asyncio.create_task(exchange(connection, b"HEAD", b"", until_s))
     await asyncio.sleep(0)
     second.cancel()
     receive(connection, OK)  # before the task learns that it was cancelled
@@ -143,7 +157,7 @@ async def test_the_reply_to_a_request_that_was_given_up_casts_no_doubt_on_others
 async def test_an_idle_connection_keeps_neither_the_request_nor_the_reply(recorder):
     connection = HttpConnection(recorder, max_body_bytes=1000, on_end=lambda _error: None)
     until_s = asyncio.get_running_loop().time() + 5
-    task = asyncio.create_task(connection.exchange(b"HEAD", bytes(PIECE_BYTES * 2), until_s))
+    task = asyncio.create_task(exchange(connection, b"HEAD", bytes(PIECE_BYTES * 2), until_s))
     await asyncio.sleep(0)
     receive(connection, OK)
     assert (await task).body == b"{}"
@@ -353,29 +367,6 @@ async def test_who_waits_for_a_connection_for_too_long_has_not_left():
             await first
     assert isinstance(lost, NoReply)
     assert (lost.reason, lost.may_have_arrived) == ("connect_timeout", False)
-
-
-async def test_a_connection_that_closes_while_its_request_waits_for_a_turn_carried_nothing(
-    monkeypatch,
-):
-    monkeypatch.setattr(transport, "LATE_S", -1.0)  # every connection counts as slow
-
-    async def talk(wire: Wire) -> None:
-        await asyncio.sleep(0.02)
-        wire.close()
-
-    async def late(_late_s: float) -> bool:
-        await until_async(lambda: server.closed == 1)
-        await asyncio.sleep(0.02)
-        return True
-
-    async with serving(talk) as server:
-        sender = Transport(a_link(server), authorization=None, in_flight=1, late=late)
-        async with sender:
-            lost = await sender.send(a_request())
-        assert server.seen == []
-    assert isinstance(lost, NoReply)
-    assert (lost.reason, lost.may_have_arrived) == ("connect_failed", False)
 
 
 async def _drops(wire: Wire) -> None:

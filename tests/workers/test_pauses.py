@@ -39,7 +39,7 @@ def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_lear
         handler = PauseHandler(account, stop=stopped.append, announce=lambda _words: None)
         with limiter.watched(handler.on_pause):
             for reply in replies:
-                permit = Permit(AccountLimiter(limiter), limiter._count_sent(), 1000.0)
+                permit = Permit(AccountLimiter(limiter), limiter._count_sent(), 1000.0, None)
                 permit.on_reply(reply)
                 permit.on_answer(classify_read(reply))
                 if stopped:

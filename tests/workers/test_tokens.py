@@ -9,6 +9,7 @@ import math
 from base64 import b64encode
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,9 +22,9 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
-from pipeline.workers import transport
 from pipeline.workers.connection import HttpConnection
 from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in
+from pipeline.workers.wire import send
 from tests.waiting import until_async
 from tests.workers.drive import ACCOUNT, ACME, drive, job, limiter_of
 from tests.workers.servers import OK, Seen, Server, Wire, refused_port, reply, serving
@@ -91,16 +92,6 @@ class Clock:
         await asyncio.sleep(0)
 
 
-@pytest.fixture(autouse=True)
-def _connections_are_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine as well: only a sign-in makes a request late."""
-    monkeypatch.setattr(transport, "LATE_S", 60.0)
-
-
-async def in_time(_late_s: float) -> bool:
-    return True
-
-
 def read(got: Reply) -> Token | None:
     said = json_object(got.body)
     if "access_token" not in said:
@@ -133,7 +124,6 @@ def account_at(url: str, signs: object, **link) -> Account:
 async def sending(
     vendor: Vendor,
     *,
-    late=in_time,
     clock: Clock | None = None,
     max_wait_s=900.0,
     while_open=nullcontext,
@@ -145,14 +135,13 @@ async def sending(
         account = replace(account_at(server.url, call_to(server.url)), max_wait_s=max_wait_s)
         async with signed_in(
             account,
-            late=late,
             while_open=while_open,
             announce=announce,
             clock=clock,
             sleep=clock.sleep,
             jitter=lambda: 0.5,
-        ) as send:
-            yield send
+        ) as wire:
+            yield wire
 
 
 def carried(calls: list[Seen]) -> list[str]:
@@ -198,8 +187,8 @@ def test_a_token_is_renewed_ahead_of_its_end(lifetime_s, after_s):
 
 async def test_requests_that_come_together_share_one_token_call():
     vendor = Vendor()
-    async with sending(vendor) as send:
-        got = await asyncio.gather(*(send(ROW) for _ in range(50)))
+    async with sending(vendor) as wire:
+        got = await asyncio.gather(*(send(wire, ROW) for _ in range(50)))
     assert {each.status for each in got} == {200}
     assert len(vendor.token_calls) == 1
     assert carried(vendor.api_calls) == ["token-1"] * 50
@@ -225,15 +214,15 @@ async def test_no_token_is_fetched_before_a_request_needs_one():
 )
 async def test_a_token_is_renewed_by_time(lifetime_s, passes_s, calls):
     vendor, clock = Vendor(lifetime_s), Clock()
-    async with sending(vendor, clock=clock) as send:
-        assert (await send(ROW)).status == 200
+    async with sending(vendor, clock=clock) as wire:
+        assert (await send(wire, ROW)).status == 200
         clock.now_s += passes_s
-        got = await asyncio.gather(*(send(ROW) for _ in range(10)))
+        got = await asyncio.gather(*(send(wire, ROW) for _ in range(10)))
         # while one asks early the others go on with what they have: here, where a new token ends
         # the old one, they stand in line again
         lost = [each for each in got if isinstance(each, NoReply)]
         assert all(each.lost_turn for each in lost)
-        got = [await send(ROW) for _ in lost]
+        got = [await send(wire, ROW) for _ in lost]
     assert {each.status for each in got} <= {200}
     assert len(vendor.token_calls) == calls
     assert carried(vendor.api_calls)[-1] == f"token-{calls}"
@@ -241,28 +230,28 @@ async def test_a_token_is_renewed_by_time(lifetime_s, passes_s, calls):
 
 async def test_the_lifetime_counts_from_when_the_call_was_sent():
     vendor, clock = Vendor(100.0, hold_token=asyncio.Event()), Clock()
-    async with sending(vendor, clock=clock) as send:
-        waiting = asyncio.create_task(send(ROW))
+    async with sending(vendor, clock=clock) as wire:
+        waiting = asyncio.create_task(send(wire, ROW))
         await until_async(lambda: len(vendor.token_calls) == 1)
         clock.now_s += 50.0  # the token server takes its time
         vendor.hold_token.set()
         await waiting
         clock.now_s += 40.0
-        await send(ROW)
+        await send(wire, ROW)
     assert len(vendor.token_calls) == 2
 
 
 async def test_a_renewal_that_fails_leaves_the_token_that_still_holds():
     vendor, clock = Vendor(3600.0), Clock()
-    async with sending(vendor, clock=clock) as send:
-        await send(ROW)
+    async with sending(vendor, clock=clock) as wire:
+        await send(wire, ROW)
         clock.now_s += 3400.0  # due, and good for 200 s more
         vendor.first = [BUSY] * 3
-        assert (await send(ROW)).status == 200
-        assert (await send(ROW)).status == 200
+        assert (await send(wire, ROW)).status == 200
+        assert (await send(wire, ROW)).status == 200
         assert len(vendor.token_calls) == 4  # one round; the next when it has ended
         clock.now_s += 200.0
-        assert (await send(ROW)).status == 200
+        assert (await send(wire, ROW)).status == 200
     assert carried(vendor.api_calls) == ["token-1", "token-1", "token-1", "token-2"]
 
 
@@ -271,10 +260,10 @@ async def test_a_renewal_that_fails_leaves_the_token_that_still_holds():
 
 async def test_a_token_that_ended_is_replaced_once_however_many_were_under_way():
     vendor = Vendor()
-    async with sending(vendor) as send:
-        await send(ROW)
+    async with sending(vendor) as wire:
+        await send(wire, ROW)
         vendor.hold = asyncio.Event()
-        under_way = [asyncio.create_task(send(ROW)) for _ in range(16)]
+        under_way = [asyncio.create_task(send(wire, ROW)) for _ in range(16)]
         await until_async(lambda: len(vendor.api_calls) == 17)
         vendor.revoke()
         vendor.hold.set()
@@ -283,32 +272,32 @@ async def test_a_token_that_ended_is_replaced_once_however_many_were_under_way()
             ("signed_out", True, False)
         }
         assert len(vendor.api_calls) == 17  # nothing is sent twice by itself
-        again = await asyncio.gather(*(send(ROW) for _ in range(16)))
+        again = await asyncio.gather(*(send(wire, ROW) for _ in range(16)))
     assert {each.status for each in again} == {200}
     assert len(vendor.token_calls) == 2
 
 
 async def test_a_401_for_an_older_token_leaves_the_newer_one_alone():
     vendor, clock = Vendor(100.0), Clock()
-    async with sending(vendor, clock=clock) as send:
-        await send(ROW)
+    async with sending(vendor, clock=clock) as wire:
+        await send(wire, ROW)
         vendor.hold = held = asyncio.Event()
-        slow = asyncio.create_task(send(ROW))
+        slow = asyncio.create_task(send(wire, ROW))
         await until_async(lambda: len(vendor.api_calls) == 2)
         vendor.hold = None
         clock.now_s += 95.0
-        assert (await send(ROW)).status == 200  # with the second token, which ends the first
+        assert (await send(wire, ROW)).status == 200  # with the second token, which ends the first
         held.set()
         assert (await slow).lost_turn
-        assert (await send(ROW)).status == 200
+        assert (await send(wire, ROW)).status == 200
     assert len(vendor.token_calls) == 2
 
 
 async def test_credentials_that_may_do_nothing_here_cost_one_request():
     vendor = Vendor()
-    async with sending(vendor) as send:
+    async with sending(vendor) as wire:
         vendor.first = [reply(200, body=b'{"access_token": "of-another-project"}')]
-        got = await send(ROW)
+        got = await send(wire, ROW)
     assert isinstance(got, Reply)
     assert got.status == 401
     assert (len(vendor.token_calls), len(vendor.api_calls)) == (1, 1)
@@ -318,10 +307,10 @@ async def test_a_row_that_is_refused_under_good_tokens_is_refused_in_the_end():
     vendor = Vendor()
     refused = ROW._replace(path="/refused")
     got = []
-    async with sending(vendor) as send:
+    async with sending(vendor) as wire:
         for _ in range(3):
-            assert (await send(ROW)).status == 200
-            got.append(await send(refused))
+            assert (await send(wire, ROW)).status == 200
+            got.append(await send(wire, refused))
     assert [each.lost_turn for each in got[:2]] == [True, True]
     assert got[2].status == 401
     assert len(vendor.token_calls) == 3
@@ -329,11 +318,11 @@ async def test_a_row_that_is_refused_under_good_tokens_is_refused_in_the_end():
 
 async def test_a_row_that_passes_after_all_starts_anew():
     vendor = Vendor()
-    async with sending(vendor) as send:
+    async with sending(vendor) as wire:
         for _ in range(6):
-            assert (await send(ROW)).status == 200
+            assert (await send(wire, ROW)).status == 200
             vendor.revoke()
-            assert (await send(ROW)).lost_turn
+            assert (await send(wire, ROW)).lost_turn
 
 
 async def test_rows_do_not_notice_that_tokens_expire():
@@ -356,66 +345,43 @@ async def test_rows_do_not_notice_that_tokens_expire():
 
     async with serving(vendor.talk) as server:
         account = account_at(server.url, call_to(server.url))
-        async with signed_in(account, late=in_time) as send:
+        async with signed_in(account) as wire:
             jobs = [job(row, f"sku-{row}") for row in range(1, 121)]
-            results, sender = await drive(jobs, Tiring(send), account=account)
+            results, sender = await drive(jobs, Tiring(partial(send, wire)), account=account)
     assert sender.stopped is None
     assert {(each.status, each.attempts) for each in results} == {(Status.UPDATED, 1)}
     assert len(results) == 120
     assert len(vendor.token_calls) >= 2
 
 
-# A turn is for now
-
-
-async def test_a_request_that_waited_for_a_token_needs_another_permit():
-    vendor, turns = Vendor(), []
-
-    async def late(_late_s: float) -> bool:
-        turns.append(len(vendor.token_calls))
-        return len(turns) > 1
-
-    async with sending(vendor, late=late) as send:
-        lost = await send(ROW)
-        assert (lost.reason, lost.lost_turn, lost.may_have_arrived) == ("late_sign_in", True, False)
-        assert vendor.api_calls == []
-        assert (await send(ROW)).status == 200
-    assert turns == [1]  # after the token came; who finds one there keeps its turn
+# A token ends while a request waits for its permit
 
 
 async def test_tokens_that_expire_before_each_permit_are_not_fetched_forever():
     vendor, clock = Vendor(1.0), Clock()
-
-    async def late(_late_s: float) -> bool:
-        clock.now_s += 2.0
-        return False
-
-    async with sending(vendor, late=late, clock=clock) as send:
-        lost = [await send(ROW) for _ in range(6)]
-    assert [each.lost_turn for each in lost] == [True] * 5 + [False]
-    assert (lost[-1].reason, lost[-1].is_permanent) == ("sign_in_failed", True)
+    async with sending(vendor, clock=clock) as wire:
+        for _ in range(5):
+            connection = await wire.connect()
+            clock.now_s += 2.0
+            wire.give_back(connection)
+            assert wire.take(1) == []
+        lost = await wire.connect()
+    assert (lost.reason, lost.is_permanent) == ("sign_in_failed", True)
     assert len(vendor.token_calls) == 5
 
 
-async def test_a_token_that_expires_while_a_request_waits_for_its_permit():
+async def test_no_connection_is_taken_once_the_token_has_ended():
     vendor = Vendor()
-    turn = asyncio.Event()
-    waits = []
-
-    async def late(_late_s: float) -> bool:
-        waits.append(1)
-        if len(waits) == 2:  # the second to come
-            await turn.wait()
-        return True
-
-    async with sending(vendor, late=late) as send:
-        first, second = (asyncio.create_task(send(ROW)) for _ in range(2))
-        assert (await first).status == 200
+    async with sending(vendor) as wire:
+        assert (await send(wire, ROW)).status == 200
+        taken = wire.take(1)
+        wire.give_back(*taken)
         vendor.revoke()
-        assert (await send(ROW)).reason == "signed_out"
-        turn.set()
-        assert (await second).reason == "signed_out"
-    assert len(vendor.api_calls) == 2
+        assert (await send(wire, ROW)).reason == "signed_out"
+        assert wire.take(1) == []
+        assert (await send(wire, ROW)).status == 200
+    assert len(taken) == 1
+    assert carried(vendor.api_calls) == ["token-1", "token-1", "token-2"]
 
 
 async def test_a_token_that_expires_while_a_connection_is_awaited_is_not_used():
@@ -437,8 +403,8 @@ async def test_a_token_that_expires_while_a_connection_is_awaited_is_not_used():
 
 async def test_a_waiter_that_is_cancelled_takes_nothing_from_the_others():
     vendor = Vendor(hold_token=asyncio.Event())
-    async with sending(vendor) as send:
-        asking, waiting, other = (asyncio.create_task(send(ROW)) for _ in range(3))
+    async with sending(vendor) as wire:
+        asking, waiting, other = (asyncio.create_task(send(wire, ROW)) for _ in range(3))
         await until_async(lambda: len(vendor.token_calls) == 1)
         waiting.cancel()
         await asyncio.sleep(0.01)
@@ -450,8 +416,8 @@ async def test_a_waiter_that_is_cancelled_takes_nothing_from_the_others():
 
 async def test_if_the_request_that_fetches_is_cancelled_the_next_one_fetches():
     vendor = Vendor(hold_token=asyncio.Event())
-    async with sending(vendor) as send:
-        asking, waiting = (asyncio.create_task(send(ROW)) for _ in range(2))
+    async with sending(vendor) as wire:
+        asking, waiting = (asyncio.create_task(send(wire, ROW)) for _ in range(2))
         await until_async(lambda: len(vendor.token_calls) == 1)
         asking.cancel()
         await until_async(lambda: len(vendor.token_calls) == 2)
@@ -485,9 +451,9 @@ async def test_if_the_request_that_fetches_is_cancelled_the_next_one_fetches():
 )
 async def test_credentials_that_are_refused_are_tried_once(said, words):
     vendor = Vendor(first=[said])
-    async with sending(vendor) as send:
-        lost = await asyncio.gather(*(send(ROW) for _ in range(5)))
-        lost.append(await send(ROW))
+    async with sending(vendor) as wire:
+        lost = await asyncio.gather(*(send(wire, ROW) for _ in range(5)))
+        lost.append(await send(wire, ROW))
     assert len(set(lost)) == 1
     assert (lost[0].reason, lost[0].may_have_arrived) == ("sign_in_refused", False)
     assert lost[0].is_permanent
@@ -506,8 +472,8 @@ async def test_credentials_that_are_refused_are_tried_once(said, words):
 )
 async def test_a_token_server_that_is_busy_is_asked_again(first, waits_s):
     vendor, clock = Vendor(first=list(first)), Clock()
-    async with sending(vendor, clock=clock) as send:
-        got = await asyncio.gather(*(send(ROW) for _ in range(5)))
+    async with sending(vendor, clock=clock) as wire:
+        got = await asyncio.gather(*(send(wire, ROW) for _ in range(5)))
     assert {each.status for each in got} == {200}
     assert len(vendor.token_calls) == len(first) + 1
     assert [each for each in clock.slept if each in waits_s] == waits_s
@@ -517,8 +483,8 @@ async def test_a_token_server_that_is_busy_is_asked_again(first, waits_s):
 async def test_a_pause_of_the_token_server_is_kept_and_announced(seconds):
     vendor, clock = Vendor(first=[reply(429, f"Retry-After: {seconds}")]), Clock()
     announced: list[str] = []
-    async with sending(vendor, clock=clock, announce=announced.append) as send:
-        got = await send(ROW)
+    async with sending(vendor, clock=clock, announce=announced.append) as wire:
+        got = await send(wire, ROW)
     assert got.status == 200
     assert seconds <= sum(clock.slept) < seconds + 2
     (words,) = announced
@@ -527,16 +493,16 @@ async def test_a_pause_of_the_token_server_is_kept_and_announced(seconds):
 
 async def test_pauses_of_the_token_server_are_bounded_all_together():
     vendor, clock = Vendor(first=[reply(429, "Retry-After: 40")] * 5), Clock()
-    async with sending(vendor, clock=clock, max_wait_s=60.0) as send:
-        lost = await send(ROW)
+    async with sending(vendor, clock=clock, max_wait_s=60.0) as wire:
+        lost = await send(wire, ROW)
     assert "it asks for a pause of 80 s, longer than max_wait_s = 60" in lost.detail
     assert sum(clock.slept) <= 60
 
 
 async def test_a_token_server_that_stays_busy_ends_the_account_after_one_round():
     vendor = Vendor(first=[BUSY] * 100)
-    async with sending(vendor) as send:
-        lost = await asyncio.gather(*(send(ROW) for _ in range(8)))
+    async with sending(vendor) as wire:
+        lost = await asyncio.gather(*(send(wire, ROW) for _ in range(8)))
     assert {(each.reason, each.is_permanent, each.may_have_arrived) for each in lost} == {
         ("sign_in_failed", True, False)
     }
@@ -546,8 +512,8 @@ async def test_a_token_server_that_stays_busy_ends_the_account_after_one_round()
 
 async def test_a_longer_pause_than_the_account_waits_ends_it_at_once():
     vendor, clock = Vendor(first=[reply(429, "Retry-After: 61")]), Clock()
-    async with sending(vendor, clock=clock, max_wait_s=60.0) as send:
-        lost = await send(ROW)
+    async with sending(vendor, clock=clock, max_wait_s=60.0) as wire:
+        lost = await send(wire, ROW)
     assert (lost.reason, lost.is_permanent) == ("sign_in_failed", True)
     assert "a pause of 61 s, longer than max_wait_s = 60" in lost.detail
     assert (len(vendor.token_calls), clock.slept) == (1, [])
@@ -571,10 +537,8 @@ async def test_a_token_server_that_is_not_reached(tmp_path, scheme, attempts, wo
         url = f"{scheme}://127.0.0.1:{port}"
         account = account_at("http://127.0.0.1:1", call_to(url))
         clock = Clock()
-        async with signed_in(
-            account, late=in_time, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5
-        ) as send:
-            lost = await send(ROW)
+        async with signed_in(account, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5) as wire:
+            lost = await send(wire, ROW)
     assert (lost.reason, lost.is_permanent, lost.may_have_arrived) == (
         "sign_in_failed",
         True,
@@ -606,11 +570,9 @@ async def test_no_secret_comes_back_in_any_text(caplog, basic, status):
     async with serving(talk) as server:
         account = account_at(server.url, call_to(server.url, basic=basic))
         clock = Clock()
-        async with signed_in(
-            account, late=in_time, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5
-        ) as send:
-            lost = await send(ROW)
-            texts = [repr(lost), repr(send), repr(vars(send)), caplog.text]
+        async with signed_in(account, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5) as wire:
+            lost = await send(wire, ROW)
+            texts = [repr(lost), repr(wire), repr(vars(wire)), caplog.text]
     pair = b64encode(f"me:{SECRET}".encode()).decode()
     form = urlencode({"": SECRET})[1:]
     assert lost.is_permanent
@@ -621,13 +583,13 @@ async def test_no_secret_comes_back_in_any_text(caplog, basic, status):
 
 async def test_the_token_itself_is_hidden_in_replies_and_held_nowhere_else():
     vendor = Vendor()
-    async with sending(vendor) as send:
-        first = await send(ROW)
-        held = send
+    async with sending(vendor) as wire:
+        first = await send(wire, ROW)
+        held = wire
         assert "token-1" not in repr(held) + repr(vars(held)) + repr(held._held)
         vendor.revoke()
-        await send(ROW)
-        second = await send(ROW)
+        await send(wire, ROW)
+        second = await send(wire, ROW)
     assert vendor.granted == 2
     assert (first.body, second.body) == tuple(
         f'{{"you said": "Bearer token-{serial}"}}'.encode() for serial in (1, 2)
@@ -643,8 +605,8 @@ async def test_an_account_s_headers_go_to_its_own_host_only(is_elsewhere):
         tokens: Server = elsewhere if is_elsewhere else here
         signs = call_to(tokens.url, basic=Basic("me", SecretStr("pw")))
         account = account_at(f"{here.url}/api", signs, headers={"X-Gateway-Key": "hush"})
-        async with signed_in(account, late=in_time) as send:
-            assert (await send(ROW)).status == 200
+        async with signed_in(account) as wire:
+            assert (await send(wire, ROW)).status == 200
     (asked,), (sent,) = vendor.token_calls, vendor.api_calls
     assert ("x-gateway-key" in asked.headers) is not is_elsewhere
     assert sent.headers["x-gateway-key"] == "hush"
@@ -670,9 +632,9 @@ async def test_what_needs_no_call_is_sent_as_it_is(signs, header):
 
     async with (
         serving(talk) as server,
-        signed_in(account_at(server.url, signs), late=in_time) as send,
+        signed_in(account_at(server.url, signs)) as wire,
     ):
-        assert (await send(ROW)).status == 200
+        assert (await send(wire, ROW)).status == 200
     assert server.seen[0].headers.get("authorization") == header
 
 
@@ -683,23 +645,21 @@ async def test_a_ready_token_that_is_refused_is_no_business_of_ours():
 
     async with serving(talk) as server:
         account = account_at(server.url, Bearer(SecretStr("ended")))
-        async with signed_in(account, late=in_time) as send:
-            assert (await send(ROW)).status == 401
+        async with signed_in(account) as wire:
+            assert (await send(wire, ROW)).status == 401
 
 
 async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
     """The token server accepts and never answers; the run stops: the request was never sent."""
     vendor = Vendor(hold_token=asyncio.Event())
     account_limiter = AccountLimiter(limiter_of(Quota(100, 1.0)))
-    async with sending(
-        vendor, late=account_limiter.permit_again, while_open=account_limiter.while_open
-    ) as send:
+    async with sending(vendor, while_open=account_limiter.while_open) as wire:
         with anyio.fail_after(3):
             async with anyio.create_task_group() as tasks:
                 got: list[Any] = []
 
                 async def one() -> None:
-                    got.append(await send(ROW))
+                    got.append(await send(wire, ROW))
 
                 tasks.start_soon(one)
                 await anyio.sleep(0.1)

@@ -17,8 +17,8 @@ import pytest
 from pipeline.model import Link, NoReply, Reply, Request
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.workers import transport
 from pipeline.workers.transport import Transport
+from pipeline.workers.wire import exchange, permit_for
 from tests.waiting import until_async
 from tests.workers.drive import limiter_of
 from tests.workers.servers import (
@@ -1111,7 +1111,7 @@ async def test_what_is_signed_later_holds_from_then_on_and_is_hidden():
     assert shown == ["Bearer ***"] * 4 + ["none"] * 2
 
 
-async def test_a_request_keeps_what_was_signed_when_it_was_called():
+async def test_a_request_keeps_what_was_signed_when_it_was_started():
     may_answer = asyncio.Event()
 
     async def talk(wire: Wire) -> None:
@@ -1121,11 +1121,9 @@ async def test_a_request_keeps_what_was_signed_when_it_was_called():
 
     async with talking(talk) as (server, sender):
         sender.set_authorization("Bearer first-token")
-        calls = sender.send(a_request())
-        task = asyncio.create_task(calls)
-        await asyncio.sleep(0)  # called, and not yet connected
-        sender.set_authorization("Bearer second-token")
+        task = asyncio.create_task(sender.send(a_request()))
         await until_async(lambda: len(server.seen) == 1)
+        sender.set_authorization("Bearer second-token")
         may_answer.set()
         answer = await task
     assert server.seen[0].headers["authorization"] == "Bearer first-token"
@@ -1133,57 +1131,23 @@ async def test_a_request_keeps_what_was_signed_when_it_was_called():
     assert answer.hide("Bearer first-token") == "Bearer ***"
 
 
-@pytest.mark.parametrize("is_permitted", [True, False])
-async def test_a_request_whose_connection_was_slow_checks_its_permit_before_it_is_sent(
-    monkeypatch, is_permitted
-):
-    monkeypatch.setattr(transport, "LATE_S", -1.0)  # every connection counts as slow
-    asked: list[int] = []
-
-    async def late(_late_s: float) -> bool:
-        asked.append(len(server.seen))
-        return is_permitted
-
-    async with (
-        serving(answering(OK)) as server,
-        Transport(a_link(server), authorization=None, in_flight=1, late=late) as sender,
-    ):
-        answer = await sender.send(a_request())
-        assert asked == [0]  # before the first byte
-        assert len(server.seen) == int(is_permitted)
-    if is_permitted:
-        assert isinstance(answer, Reply)
-    else:
-        assert isinstance(answer, NoReply)
-        assert (answer.reason, answer.may_have_arrived) == ("connect_late", False)
-
-
 @pytest.mark.parametrize(
     "quota", [Quota(1, 10.0), Quota(10, 60.0), Quota(1, 10.0, is_burst=True), Quota(1, 3600.0)]
 )
 async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, quota):
-    """It would be closed before the next turn came, and the one after that as slow."""
     authority = Authority.made_in(tmp_path)
     tls = authority.server()
-    tls.sni_callback = lambda *_: time.sleep(3 * transport.LATE_S)
+    tls.sni_callback = lambda *_: time.sleep(0.03)
     account_limiter = AccountLimiter(limiter_of(quota))
     async with serving(answering(OK), tls=tls) as server:
         link = a_link(server, ca_file=authority.ca_file)
-        sender = Transport(link, authorization=None, in_flight=1, late=account_limiter.permit_again)
-        async with sender:
-            number = await account_limiter.permit()
-            answer = await sender.send(a_request())
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            permit = await permit_for(sender, account_limiter, time.monotonic)
+            assert permit is not None
+            answer = await exchange(sender, permit, a_request())
     assert isinstance(answer, Reply)
-    assert number == 0
+    assert permit.number == 0
     assert len(server.seen) == 1
-
-
-async def test_a_request_that_comes_late_does_not_leave_once_its_account_has_stopped():
-    account_limiter = AccountLimiter(limiter_of(Quota(1, 10.0)))
-    await account_limiter.permit()
-    assert await account_limiter.permit_again(0.3)
-    account_limiter.close()
-    assert not await account_limiter.permit_again(0.3)
 
 
 async def test_a_key_that_travels_in_a_vendors_own_header_is_hidden_as_well():

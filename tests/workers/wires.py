@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable
 from pipeline.model import NoReply, Reply, Request
 from pipeline.workers.wire import OnReply
 
+Send = Callable[[Request], Awaitable[Reply | NoReply]]
+"""Sends a request at most once. Safe to use concurrently."""
+
 
 class Connection:
     """A connection of a wire without any."""
@@ -21,11 +24,8 @@ class CalledBack:
     send  sends a request and returns what came of it
     """
 
-    def __init__(self, send: Callable[[Request], Awaitable[Reply | NoReply]]) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
-
-    async def __call__(self, request: Request) -> Reply | NoReply:
-        return await self._send(request)
 
     def take(self, most: int) -> list[Connection]:
         return [Connection() for _ in range(most)]
