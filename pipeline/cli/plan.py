@@ -27,7 +27,7 @@ from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
 from pipeline.model.object_path import ObjectPath
-from pipeline.model.plan import PlanKind
+from pipeline.model.plan import SENT_KINDS, PlanKind
 from pipeline.plan import MadePlan, make_plan, undo_plan, verify_run
 from pipeline.run import RunEnvironment, Session, prepare
 from pipeline.run.event_loop import run_async
@@ -88,6 +88,9 @@ def plan(
 
     Nothing is changed. The plan is a Parquet file with each row's old and new values. `pipeline run
     PLAN` sends exactly those rows, except where an entity has changed since.
+
+    Exit code 0: every row is sent or up to date; 1: some rows are not sent; 2: a file is broken; 3:
+    an account stopped.
     """
     options = RunOptions(
         operation=operation, account=account, rows=rows, allow_irreversible=bool(allow)
@@ -106,10 +109,12 @@ def plan(
 
 
 def _code_of(made: MadePlan) -> int:
-    """3 if an account stopped, 1 if the state of some rows could not be read, else 0."""
+    """3 if an account stopped, 1 if some rows are neither sent nor up to date, else 0."""
     if made.stopped:
         return STOPPED
-    return FAILED if made.planned.kinds.get(PlanKind.UNREAD) else 0
+    done = {*SENT_KINDS, PlanKind.UNCHANGED}
+    is_left = any(count for kind, count in made.planned.kinds.items() if kind not in done)
+    return FAILED if is_left else 0
 
 
 @click.command(short_help="Compare what a run applied with the current state.")
@@ -184,4 +189,4 @@ def undo(
         sys.exit(_code_of(made))
     session = CommandSession(quiet=quiet, as_json=as_json, continues=yes)
     make = partial(uninterrupted, partial(prepare, made.path, config, RunOptions()))
-    sys.exit(session.run([(str(made.path), make)], is_agreed=yes))
+    sys.exit(session.run([(str(made.path), make)], is_agreed=yes) or _code_of(made))

@@ -85,6 +85,15 @@ def test_drift_is_told_and_is_exit_code_1(folder, vendor):
     assert "1 conflict" in undone.words
 
 
+def test_a_plan_with_rows_that_it_does_not_send_is_exit_code_1_as_its_run(folder):
+    with (folder / "a.csv").open("a") as file:
+        file.write("bad,many\n")
+    planned = typed(folder, "plan", "--operation", "xsolla.coupon", "a.csv", "-o", "a.parquet")
+    assert planned.code == 1
+    assert "11 rows, 3 would be sent" in planned.words
+    assert typed(folder, "run", "--yes", "a.parquet").code == 1
+
+
 def test_a_condition_that_is_none_is_told_before_anything_is_read(folder):
     wrong = typed(folder, "run", "--yes", "--stop-if", "eros > 2%", "a.csv")
     assert wrong.code == 2
@@ -105,7 +114,7 @@ def test_what_could_not_be_taken_back_is_said_before_the_run(folder):
     blind = typed(folder, "run", *asked)
     assert "add --record-previous to allow undo" in blind.words
     refused = typed(folder, "undo", "latest", "--yes")
-    assert refused.code == 0
+    assert refused.code == 1
     assert "0 would be sent" in refused.words
     assert (
         "add --record-previous to allow undo"
