@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from pipeline.model import Answer, Reply, Verdict
 from pipeline.model.pause import AskedPause
@@ -268,12 +268,10 @@ class RateLimiter:
         if self.pause.start(seconds, left_s, words, run):
             self._paused()
 
-    @contextmanager
-    def watched(self, on_pause: OnPause) -> Iterator[None]:
+    def watched(self, on_pause: OnPause) -> AbstractContextManager[None]:
         """While the block runs, call `on_pause` for the current pause and for each new one."""
         # a closed limiter reports the recorded pause once it opens: it may be lifted until then
-        with self.pause.watched(on_pause, is_known=self.is_open):
-            yield
+        return self.pause.watched(on_pause, is_known=self.is_open)
 
     # Sharing with other processes, which know only recorded send times...
 

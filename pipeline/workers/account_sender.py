@@ -211,7 +211,7 @@ class AccountSender:
             self._backlog.put_back(batch)
             return []
         if batch:
-            concurrency.acquire(batch)
+            concurrency.acquire([batch])
         return batch
 
     def next_batches(self, ahead: int) -> list[Batch]:
@@ -226,7 +226,7 @@ class AccountSender:
             return []  # the last of these may be kept as probes
         batches = self._queue.next_many(most, concurrency.room(), concurrency.places)
         self._result_writer.end_blocked()
-        concurrency.acquire_many(len(batches))
+        concurrency.acquire(batches)
         return batches
 
     def _next_rows(self) -> Batch:
