@@ -106,7 +106,7 @@ class AccountSender:
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
         self._is_deciding = self._is_open = False
-        self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
+        self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)

@@ -67,7 +67,7 @@ class Reader:
         self._account_limiter = account_limiter
         self._environment = environment
         self._sleep = sleep
-        self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
+        self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._throttle = Throttle()
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
 
