@@ -138,11 +138,15 @@ class AccountLimiter:
         has_taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def call() -> None:
-            if not has_taken.done():
-                try:
-                    take()
-                finally:
-                    has_taken.set_result(True)
+            if has_taken.done():
+                return
+            if not self._is_sure:
+                self.call_when_free(call)
+                return
+            try:
+                take()
+            finally:
+                has_taken.set_result(True)
 
         self._waiting.add(has_taken)
         self.call_when_free(call)

@@ -106,7 +106,7 @@ class AccountSender:
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
         self._is_deciding = self._is_open = False
-        self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
+        self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
@@ -211,7 +211,7 @@ class AccountSender:
             self._backlog.put_back(batch)
             return []
         if batch:
-            concurrency.acquire(batch)
+            concurrency.acquire([batch])
         return batch
 
     def next_batches(self, ahead: int) -> list[Batch]:
@@ -226,7 +226,7 @@ class AccountSender:
             return []  # the last of these may be kept as probes
         batches = self._queue.next_many(most, concurrency.room(), concurrency.places)
         self._result_writer.end_blocked()
-        concurrency.acquire_many(len(batches))
+        concurrency.acquire(batches)
         return batches
 
     def _next_rows(self) -> Batch:

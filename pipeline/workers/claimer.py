@@ -146,7 +146,7 @@ class Claimer:
 
     def give_back(self, batch: Batch) -> None:
         """Release what `batch` holds: it was sent, or is not sent now."""
-        self._concurrency.release(batch)
+        self._concurrency.release([batch])
         if self._undecided.probe is batch:
             self._undecided.probe = None
 

@@ -113,7 +113,7 @@ class RequestsInFlight:
             return
         now_s = self._clock()
         self._requests.difference_update(requests)
-        self._concurrency.release_many(len(requests))
+        self._concurrency.release([request.batch for request in requests])
         self._account_limiter.on_successes(requests)
         self._attempts.on_successes(requests, now_s)
         self._owner.on_successes(requests[-1].batch[0], max([each.left_s for each in requests]))
@@ -139,6 +139,6 @@ class RequestsInFlight:
         for request in tuple(self._requests):
             self._wire.abort(request.connection)
             self._attempts.on_abort(request.batch)
-            self._concurrency.release(request.batch)
+            self._concurrency.release([request.batch])
             request.on_reply()
         self._requests.clear()

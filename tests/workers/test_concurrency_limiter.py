@@ -49,7 +49,7 @@ def test_no_more_is_taken_than_will_soon_leave():
     for ahead, most in ((0, 2 * START), (START - 1, 2 * START), (100, START + 100)):
         limiter = Watched().limiter
         while limiter.may_acquire(ahead):
-            limiter.acquire(batch(limiter.taken))
+            limiter.acquire([batch(limiter.taken)])
         assert limiter.taken == most
 
 
@@ -62,7 +62,7 @@ def test_while_the_vendor_is_down_one_batch_is_taken_when_it_is_due():
     watched.now_s = limiter.due_s
     assert limiter.may_acquire()
     probe, other = batch(98), batch(99)
-    limiter.acquire(probe)
+    limiter.acquire([probe])
     assert not limiter.may_acquire()
     assert (limiter.may_send(probe), limiter.may_send(other)) == (True, False)
     limiter.release(probe)
@@ -73,7 +73,7 @@ def test_once_it_answers_again_others_are_called():
     watched = Watched()
     watched.fail(DOWN_AFTER)
     watched.now_s = watched.limiter.due_s
-    watched.limiter.acquire(probe := batch(98))
+    watched.limiter.acquire([probe := batch(98)])
     sent_s, watched.now_s = watched.now_s, watched.now_s + 0.1
     watched.limiter.on_answer(probe, OK, sent_s)
     assert not watched.limiter.is_probing

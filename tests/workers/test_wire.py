@@ -173,6 +173,18 @@ def test_a_connection_that_opens_after_the_account_stopped_sends_nothing():
     virtual_time.run(main)
 
 
+def test_nothing_is_connected_while_the_run_may_not_send():
+    async def main() -> None:
+        wire, (shared, _) = SlowWire(), limiter_of(Quota(10, 1.0))
+        limiter = AccountLimiter(shared, sure_until_s=lambda: 99.0 if now_s() > 20.0 else -1.0)
+        wire.on_open = lambda: wire.done.append(f"open at {now_s():.0f}")
+        permit = await permit_for(wire, limiter, now_s)
+        assert permit is not None
+        assert wire.done == ["open at 23"]
+
+    virtual_time.run(main)
+
+
 def test_who_is_cancelled_in_its_turn_gives_back_what_it_took():
     async def main() -> None:
         wire, (shared, limiter) = SlowWire(), limiter_of(Quota(2, 60.0))
