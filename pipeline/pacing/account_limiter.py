@@ -28,6 +28,7 @@ class AccountLimiter:
                   to leave
 
     is_closed     it gives no more permits
+    cancelled     how often waits for permits were ended
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class AccountLimiter:
         self._waiting: set[asyncio.Future[bool]] = set()
         self._callbacks: dict[Callable[[], None], Callable[[], None]] = {}  # -> what removes it
         self.is_closed = False
+        self.cancelled = 0
         self.watched = limiter.watched
         self.take = limiter.take
         self.on_reply = limiter.on_reply
@@ -159,6 +161,7 @@ class AccountLimiter:
 
     def cancel_waits(self) -> None:
         """End every wait for a permit without one."""
+        self.cancelled += 1
         callbacks, self._callbacks = self._callbacks, {}
         for callback, remove in callbacks.items():
             remove()
