@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -90,13 +89,8 @@ class Transport:
         await self._connections.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._connections.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_ended_by: object) -> None:
+        await self._connections.__aexit__()
 
     def set_authorization(self, authorization: str | None) -> None:
         """Set the Authorization header of later requests; requests in flight keep theirs."""

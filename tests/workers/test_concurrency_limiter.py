@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import anyio
 import pytest
 
 from pipeline.model import Answer, Effect, JobRow, Verdict
@@ -10,7 +9,6 @@ from pipeline.pacing.concurrency import START
 from pipeline.workers.batches import Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.row import Facts, after_update
-from pipeline.workers.slots import Slots
 
 OK = Answer(Verdict.OK, Effect.APPLIED, 204)
 FAILED = Answer(Verdict.TRANSIENT, Effect.MAYBE, 503)
@@ -148,17 +146,6 @@ def test_rows_that_are_at_fault_end_the_outage_and_have_one_try_left(
         assert not limiter.is_probing  # their last try is no outage
         limiter.on_answer(batch(97), OK, sent_s=watched.now_s)
         assert counted(limiter, tried(2)) == 3
-
-
-async def test_a_slot_that_nobody_took_in_the_end_is_given_to_the_next():
-    slots = Slots(1)
-    await slots.enter()
-    with anyio.move_on_after(0.01):
-        await slots.enter()
-        raise AssertionError
-    slots.leave()
-    with anyio.fail_after(1):
-        await slots.enter()
 
 
 def test_a_connection_that_was_not_made_uses_up_no_attempt_once_one_was():
