@@ -524,11 +524,10 @@ def test_imports_point_down_only() -> None:
 def test_each_outside_library_stays_in_its_rooms() -> None:
     rooms = {
         library: {room for room, may in MAY_USE.items() if library in may}
-        for library in ("polars", "aiolimiter", "aiohttp", "httptools", "click", "rich")
+        for library in ("polars", "aiohttp", "httptools", "click", "rich")
     }
     assert rooms == {
         "polars": {"jobs", "loader", "reporter", "store", "ui"},
-        "aiolimiter": {"pacing"},
         "aiohttp": {"workers", "simulator", "notify"},
         "httptools": {"workers"},
         "click": {"cli"},

@@ -63,7 +63,7 @@ def test_while_the_vendor_is_down_one_batch_is_taken_when_it_is_due():
     limiter.acquire([probe])
     assert not limiter.may_acquire()
     assert (limiter.may_send(probe), limiter.may_send(other)) == (True, False)
-    limiter.release(probe)
+    limiter.release([probe])
     assert not limiter.is_probe(probe)
 
 
