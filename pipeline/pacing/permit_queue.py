@@ -43,7 +43,7 @@ class PermitQueue:
         self._waiting[place] = callback
         if self.is_empty:
             self.is_empty = False
-            self.look_again()
+            self._look_in(self._wait_s())
         return lambda: self._remove(place)
 
     def look_again(self, within_s: float = 0.0) -> None:
@@ -68,8 +68,12 @@ class PermitQueue:
         wait_s = self._wait_s()
         if wait_s <= 0:
             self._give_turn()
-        elif wait_s < math.inf:
-            self.look_again(min(wait_s, MAX_SLEEP_S))
+        else:
+            self._look_in(wait_s)
+
+    def _look_in(self, wait_s: float) -> None:
+        if wait_s < math.inf:
+            self.look_again(min(max(0.0, wait_s), MAX_SLEEP_S))
 
     def _give_turn(self) -> None:
         place = next(iter(self._waiting))
@@ -80,4 +84,5 @@ class PermitQueue:
             callback()
         finally:
             self.has_turn = False
-            self.look_again()
+            if self._timer is None:
+                self.look_again()

@@ -12,6 +12,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 import anyio
 
 from pipeline.model import ConfigError, Fault
+from pipeline.workers.patient_loop import PatientLoop
 
 VARIABLE = "PIPELINE_EVENT_LOOP"
 ASYNCIO, UVLOOP = "asyncio", "uvloop"
@@ -31,7 +32,8 @@ def run_async(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T:
     """
     is_uvloop = event_loop(os.environ) == UVLOOP
     with _rare_collections():
-        return anyio.run(main, *args, backend_options={"use_uvloop": is_uvloop})
+        loop = {"use_uvloop": True} if is_uvloop else {"loop_factory": PatientLoop}
+        return anyio.run(main, *args, backend_options=loop)
 
 
 @contextmanager

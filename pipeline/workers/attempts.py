@@ -168,7 +168,8 @@ class Attempts(RequestStep):
             (certain if request.standing is None else held).append(request)
         if held:
             due_s = certain_at_s(now_s, max(lefts_s), self._typical_s or 0.0)
-            self.held_replies.hold(due_s, partial(self._decide_plain, held))
+            is_awaited = self._queue.is_any_awaited([request.batch[0] for request in held])
+            self.held_replies.hold(due_s, partial(self._decide_plain, held), is_awaited=is_awaited)
         if certain:
             self._decide_plain(certain)
 

@@ -24,6 +24,9 @@ Decide = Callable[[], None]
 GRAIN_S = 0.008
 """The shortest time between two rounds: decisions that are due meanwhile are made together."""
 
+LINGER_S = 0.050
+"""The same if nobody waits for a decision."""
+
 
 def _call(act: Callable[..., None], *given: Any) -> None:
     act(*given)
@@ -36,13 +39,15 @@ class HeldReplies:
 
     guarded     calls what a timer calls: nobody awaits it, so an error would be lost
     on_release  called after decisions were made
+    may_linger  True if no further request depends on a decision, except one of the same entity
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.guarded: Callable[..., None] = _call
         self.on_release: Callable[[], None] = lambda: None
-        self._held: list[tuple[float, int, Decide]] = []
+        self.may_linger = False
+        self._held: list[tuple[float, int, Decide, float]] = []
         self._numbers = count()
         self._next: asyncio.Handle | None = None  # begins or ends the next round
         self._rings_s = 0.0
@@ -51,18 +56,22 @@ class HeldReplies:
         """Return the number of replies that are held."""
         return len(self._held)
 
-    def hold(self, certain_at_s: float, decide: Decide) -> None:
-        """Call `decide` at `certain_at_s`, or when all is released."""
-        heapq.heappush(self._held, (certain_at_s, next(self._numbers), decide))
-        if self._next is None or certain_at_s < self._rings_s - GRAIN_S:
+    def hold(self, certain_at_s: float, decide: Decide, *, is_awaited: bool = True) -> None:
+        """Call `decide` at `certain_at_s`, or when all is released.
+
+        is_awaited  False lets it linger, if that is allowed now
+        """
+        latest_s = certain_at_s + (LINGER_S if self.may_linger and not is_awaited else 0.0)
+        heapq.heappush(self._held, (certain_at_s, next(self._numbers), decide, latest_s))
+        if self._next is None or latest_s < self._rings_s - GRAIN_S:
             self._set_timer()
 
     def _set_timer(self) -> None:
         if self._next is not None:
             self._next.cancel()
-        wait_s = max(GRAIN_S, self._held[0][0] - self._clock())
-        self._rings_s = self._clock() + wait_s
-        self._next = asyncio.get_running_loop().call_later(wait_s, self._on_timer)
+        now_s = self._clock()
+        self._rings_s = max(now_s + GRAIN_S, min(latest_s for _, _, _, latest_s in self._held))
+        self._next = asyncio.get_running_loop().call_later(self._rings_s - now_s, self._on_timer)
 
     def _on_timer(self) -> None:
         """Let the event loop read what has arrived, then make decisions; see `_read_arrived`."""

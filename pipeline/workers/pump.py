@@ -21,6 +21,7 @@ from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
 from pipeline.workers.claimer import Claimer
 from pipeline.workers.dependencies import Dependencies, Owner
+from pipeline.workers.patient_loop import MOMENT_S, PatientLoop
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.requests_in_flight import RequestsInFlight
@@ -102,11 +103,13 @@ class Pump:
         """
         self._tasks, self._loop = tasks, asyncio.get_running_loop()
         self._is_running = True
+        self._set_patience(False)
         self.call_soon()
         try:
             await self._ended.wait()
         finally:
             self._is_running = False
+            self._set_patience(None)
         if self.failure is not None:
             raise self.failure
 
@@ -142,10 +145,15 @@ class Pump:
 
     def _on_call(self) -> None:
         ended = len(self._in_flight.ended)
-        if ended > self._seen_ends:  # more may come in the next turn, and many cost little more
+        if ended > self._seen_ends and not self._waits_for_permit:
+            # more may come in the next turn, and many cost little more
             self._seen_ends = ended
             self._loop.call_soon(self._guarded, self._on_call)
             return
+        if self._is_called_soon:  # else a permit came first
+            self._act()
+
+    def _act(self) -> None:
         self._seen_ends = 0
         self._is_called_soon = False
         self._in_flight.act_on_ends()
@@ -231,8 +239,9 @@ class Pump:
         if not self._owner.is_calm or self._waits_for_permit:
             return
         most = max(self._admitted, self._concurrency.limit - self._busy)
+        most = self._account_limiter.free(min(most, len(ready)))
         updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, most))
-        most = self._account_limiter.free(sum(1 for _ in updates))
+        most = sum(1 for _ in updates)
         if connections := self._wire.take(most):
             self._start_first(connections)
 
@@ -267,11 +276,23 @@ class Pump:
         # a limit that falls meanwhile ends no place: the pace learns from whole bursts of refusals
         self._admitted = max(0, min(len(self._ready), self._concurrency.limit - self._busy))
         self._waits_for_permit = True
+        self._set_patience(True)
         self._account_limiter.call_when_free(self._on_permit)
 
     def _on_permit(self) -> None:
         self._waits_for_permit = False
-        self._guarded(self._pump)
+        self._guarded(self._act)
+        if self._is_running and not self._waits_for_permit:
+            self._set_patience(False)
+
+    def _set_patience(self, is_patient: bool | None) -> None:  # noqa: FBT001 - as in `patience`
+        """Note if the quota alone decides when the next request leaves, not the next reply."""
+        if is_patient is not None:
+            is_many = self._account_limiter.per_second * MOMENT_S >= 1.0
+            is_patient = is_patient and is_many
+        self._attempts.held_replies.may_linger = bool(is_patient) and not self.is_gated
+        if isinstance(self._loop, PatientLoop):
+            self._loop.patience.set_patience(self, is_patient)
 
     # In tasks...
 

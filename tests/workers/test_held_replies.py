@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.model import Link, NoReply, Reply, ReplyStanding, Status
 from pipeline.workers.attempts import Attempts
-from pipeline.workers.held_replies import HeldReplies, when_certain
+from pipeline.workers.held_replies import GRAIN_S, LINGER_S, HeldReplies, when_certain
 from pipeline.workers.transport import Transport
 from tests.scenarios import virtual_time
 from tests.workers.drive import drive, job, with_retry
@@ -101,6 +101,32 @@ def test_decisions_are_made_in_few_rounds_and_none_before_its_time():
     assert len(made) == 23
     assert all(at_s - 1e-4 <= now_s <= at_s + 0.017 for at_s, now_s in made), made
     assert len({now_s for _, now_s in made}) <= 7
+
+
+@pytest.mark.parametrize(
+    ("may_linger", "is_awaited", "at_most_s"),
+    [(True, False, LINGER_S), (True, True, GRAIN_S), (False, False, GRAIN_S)],
+)
+def test_a_decision_lingers_only_if_nobody_waits_for_it(may_linger, is_awaited, at_most_s):
+    async def main() -> list[float]:
+        held, made = HeldReplies(asyncio.get_running_loop().time), list[float]()
+        held.may_linger = may_linger
+        for number in range(100):
+            at_s = asyncio.get_running_loop().time() + 0.025
+            held.hold(
+                at_s,
+                lambda at_s=at_s: made.append(asyncio.get_running_loop().time() - at_s),
+                is_awaited=is_awaited or number == 50,
+            )
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(1.0)
+        return made
+
+    late_s = virtual_time.run(main)
+    assert len(late_s) == 100
+    assert at_most_s / 2 < max(late_s) <= at_most_s + 0.002
+    assert min(late_s) >= -1e-6
+    assert late_s[50] <= GRAIN_S + 0.002  # one that is awaited waits for no other
 
 
 def test_a_reply_too_many_that_arrives_as_late_as_the_decision_is_read_before_it():
