@@ -75,7 +75,7 @@ class Config:
 
     @property
     def metrics_file(self) -> Path | None:
-        """Where metrics are written; None: nowhere."""
+        """The file that metrics are written to; None: none is."""
         return None if self.metrics.file is None else absolute(self.folder, self.metrics.file)
 
     def webhook_url(self, environ: Mapping[str, str]) -> str | None:
@@ -95,7 +95,7 @@ class Config:
         return url
 
     def report_place(self, run: str) -> PurePath:
-        """Where people find the report of a run."""
+        """The place of a run's report, for people."""
         return (self.reports_bucket or self.reports) / run
 
     @property

@@ -106,7 +106,7 @@ def _results(
 
 
 def _clear_time_stop(outcome: RunOutcome) -> None:
-    """What was in flight when the time came was the last of it: nothing was stopped."""
+    """Nothing was stopped: only the last rows were in flight when the time came."""
     outcome.stopped = {name: why for name, why in outcome.stopped.items() if why != outcome.over}
     outcome.over = ""
 
