@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -40,7 +41,7 @@ _FAULTS_CHARS = 12_000  # two or three screens
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
 
-@click.command()
+@click.command(short_help="Validate FILES as a run would, and send nothing.")
 @click.argument("files", nargs=-1)
 @click.option("--simulate", is_flag=True, help="Check as for run --simulate.")
 @click.option("--operation", help="Operation of every row, such as xsolla.coupon.")
@@ -101,7 +102,8 @@ def _check(
         print_error(error)
         return BROKEN
     try:
-        show_question(console, question_about(prepared, estimate), would=True)
+        question = replace(question_about(prepared, estimate), examples=())  # all faults follow
+        show_question(console, question, would=True)
         for line in _fault_lines(prepared.bound.faults):
             console.print(line, markup=False, soft_wrap=True)
         for line in _samples(prepared, show):

@@ -127,14 +127,12 @@ class HeldShare:
                     shared.quotas.leave(self.account, number)
 
     def _open(self, prepared: Prepared, opened: ExitStack) -> tuple[_ShareRecord, RecordedState]:
-        store = open_store(prepared.config)
-        whole = opened.enter_context(
-            store.ledger(prepared.run, None, None, commits=prepared.commits)
-        )
-        own = opened.enter_context(store.ledger(prepared.run, self.share, self.lease))
+        store, run, share = open_store(prepared.config), prepared.run, self.share
+        known = opened.enter_context(store.ledger(run, share, None, commits=prepared.commits))
+        own = opened.enter_context(store.ledger(run, share, self.lease))
         self._recorded = own.counts()
         self.outcome.leg = 1 + max((leg.number for leg in own.legs()), default=0)
-        return _ShareRecord(own, whole), RecordedState.of(whole)
+        return _ShareRecord(own, known), RecordedState.of(known)
 
     def _on_open(self) -> None:
         self.has_opened = True
@@ -142,18 +140,21 @@ class HeldShare:
 
 
 class _ShareRecord:
-    """Records in the ledger of a share; what ended is also looked up in those of others."""
+    """Records in the ledger of a share; what ended is also looked up in that of the run.
 
-    def __init__(self, own: Ledger, whole: Ledger) -> None:
-        self._whole = whole
+    known  what was recorded before, by processes that sent the whole run, too
+    """
+
+    def __init__(self, own: Ledger, known: Ledger) -> None:
+        self._known = known
         self.record = own.record
         self.release = own.release
         self.sample = own.sample
 
     def previous_states(self, rows: Sequence[int]) -> dict[int, str]:
-        """Of the whole run: another process may have recorded them."""
-        return self._whole.previous_states(rows)
+        """Another process may have recorded them."""
+        return self._known.previous_states(rows)
 
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
-        """Of the whole run."""
-        return self._whole.ended(rows)
+        """As the ledger does, of both."""
+        return self._known.ended(rows)

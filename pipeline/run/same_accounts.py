@@ -22,6 +22,9 @@ def check_fits(stored: StoredRun, config: Config) -> None:
     """Raise ConfigError if the configuration leads elsewhere now."""
     if fits(stored, config):
         return
+    if stored.is_simulated:
+        gone = f"run {stored.run} was sent to a simulator, which is gone"
+        raise ConfigError([Fault(what=gone, todo="Name a run that was sent to a vendor")])
     wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
     raise ConfigError(
         [

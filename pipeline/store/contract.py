@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from pipeline.model import RowResult, RunAborted, Status
@@ -54,6 +54,9 @@ class Ledger(Protocol):
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """The results with first <= row <= last, in row order."""
+
+    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+        """The results with one of these statuses, in row order; fast if few of many have one."""
 
     def claimed(self) -> Iterator[int]:
         """The rows with a claim and no result, ascending."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
@@ -65,6 +65,10 @@ class MemoryLedger:
         """Sorted on each call."""
         for row in sorted(row for row in self._results if first <= row <= last):
             yield self._results[row]
+
+    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+        """Sorted on each call."""
+        return iter([each for _, each in sorted(self._results.items()) if each.status in statuses])
 
     def claimed(self) -> Iterator[int]:
         """Sorted on each call."""

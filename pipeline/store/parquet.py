@@ -6,6 +6,7 @@ batch readers read ahead by the number of cores, so each slice is read with a sm
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import threading
@@ -71,7 +72,8 @@ class ParquetWriter:
         if frame.schema != self._schema:
             raise pl.exceptions.SchemaError(f"{frame.schema} does not fit {self._schema}")
         if frame.height:
-            self._queue.put(frame)
+            is_small = frame.height < self._row_group_rows // 2
+            self._queue.put(_with_own_texts(frame) if is_small else frame)
             self.rows += frame.height
 
     def close(self) -> None:
@@ -132,6 +134,16 @@ class ParquetWriter:
                 self._saw_end = True
             else:
                 yield frame
+
+
+def _with_own_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """A copy. polars lets a part of a frame keep the texts of the whole in memory, and here it may
+    wait long, with many others, until its row group is full.
+    """
+    texts = io.BytesIO()
+    frame.write_ipc_stream(texts)
+    texts.seek(0)
+    return pl.read_ipc_stream(texts)
 
 
 def read_frames(

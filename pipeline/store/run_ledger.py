@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -89,6 +89,10 @@ _ENDS = {
 _MOST_IN_STEP = 512
 _READ = """
 SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
+"""
+_READ_WITH = """
+SELECT row, status, checksum, record FROM results
+WHERE status IN (SELECT value FROM json_each(?)) AND row BETWEEN ? AND ? ORDER BY row LIMIT ?
 """
 
 _ENDED = """
@@ -219,11 +223,13 @@ class RunLedger(DatabaseRecord):
         for lines in self._lines(first, last):
             yield from starmap(result_of, lines)
 
-    def _lines(self, first: int, last: int) -> Iterator[Sequence[tuple[Any, ...]]]:
+    def _lines(
+        self, first: int, last: int, query: str = _READ, *values: object
+    ) -> Iterator[Sequence[tuple[Any, ...]]]:
         """The lines in chunks, each checked before it is yielded."""
         seed = self._database.seed
         while True:
-            lines = self._database.rows(_READ, (first, last, _CHUNK_ROWS))
+            lines = self._database.rows(query, (*values, first, last, _CHUNK_ROWS))
             for row, status, checksum, record in lines:
                 if not is_sound(row, status, checksum, record, seed):
                     raise damaged(self._path, f"the result of row {row} is not what was written")
@@ -231,6 +237,12 @@ class RunLedger(DatabaseRecord):
             if len(lines) < _CHUNK_ROWS:
                 return
             first = lines[-1][0] + 1
+
+    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+        """Found in the file, in chunks; each row's checksum is checked again."""
+        values = _encode(sorted(statuses))
+        for lines in self._lines(-_LAST_ROW, _LAST_ROW, _READ_WITH, values):
+            yield from starmap(result_of, lines)
 
     def claimed(self) -> Iterator[int]:
         """Read at once: they are few."""

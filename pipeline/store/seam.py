@@ -443,7 +443,8 @@ class Store(Protocol):
         share    the part whose rows are recorded, in a record that nobody else writes; None: the
                  whole run. What is read is of all shares together then, in row order
         held     the lease of the share, or of the run if `share` is None: with it lost, `record`
-                 raises LeaseLostError and records nothing. None: to read, nothing can be recorded
+                 raises LeaseLostError and records nothing. None: to read, nothing can be recorded;
+                 with a share, what was recorded of it and by processes that sent the whole run
         commits  number of its last commit, as the registry knows it; 0: unknown
 
         Raises LostRecordError if a recorded commit is missing or damaged.

@@ -8,9 +8,10 @@ rows in commits of a size, the results of one commit together with the claims of
 id that vendors give each request; CPU is that of the recording process, the server's is apart.
 Small commits, of one row, count how many a worker makes in a second.
 
-`--kept` rows are then those of a run: one row of a hundred was rejected, one of a thousand is
-`unknown`, and its process was killed. The commands that list it, report it, show it and remove it
-are measured with the memory of their process and of the database's. `--keep` writes that to
+`--kept` rows are then those of a run in eight shares: one row of a hundred was rejected, one of a
+thousand is `unknown`, and its processes were killed. What reads it is measured, with the memory of
+its process and of the database's: a worker that takes a share, and the commands that list the run,
+report it, show it and remove it. `--keep` writes that to
 docs/limits.json, for docs/scale.md:
 
     .venv/bin/python -m tests.benchmarks.ledger_postgres --sizes --kept 10000000 --keep
@@ -27,8 +28,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +39,9 @@ from pipeline.run.prepared import Prepared
 from pipeline.runs import open_store
 from pipeline.store import RunLedger
 from pipeline.store.contract import Ledger
+from pipeline.store.lease_renewal import RenewedLease
 from pipeline.store.postgres.store import PgStore
-from pipeline.store.seam import run_lease
+from pipeline.store.seam import Share, run_lease, share_lease
 from tests.benchmarks.files import write_parquet
 from tests.benchmarks.limits import keep
 from tests.benchmarks.sides import CONFIG, ENVIRON, prepared_run
@@ -53,11 +56,28 @@ CHUNK = 10_000
 SMALL_COMMITS = 500
 EVERY_S = 0.02
 REJECTED_EVERY, UNKNOWN_EVERY = 100, 1000
+SHARES = [Share("shop", number, 8) for number in range(8)]
+TAKE = """
+import os, sys
+from pathlib import Path
+from pipeline.config import load_config
+from pipeline.run.recorded_state import RecordedState
+from pipeline.runs import open_store
+from pipeline.store.seam import Share
+from pipeline.vendors import load_vendors
+
+config = load_config(None, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+with open_store(config).ledger(sys.argv[1], Share("shop", 2, 8), None) as known:
+    print(RecordedState.of(known).counts.total())
+"""
+"""What a worker reads of the record before it goes on with a share."""
+_COMMAND = ("-m", "pipeline", "runs")
 COMMANDS = {
-    "list": ("runs",),
-    "report": ("runs", "RUN"),
-    "show": ("runs", "RUN"),
-    "remove": ("runs", "--prune", "--older-than", "0"),
+    "take": ("-c", TAKE, "RUN"),
+    "list": _COMMAND,
+    "report": (*_COMMAND, "RUN"),
+    "show": (*_COMMAND, "RUN"),
+    "remove": (*_COMMAND, "--prune", "--older-than", "0"),
 }
 """In this order. The first one that shows the run writes its report."""
 
@@ -178,13 +198,19 @@ def read_back(server: PostgresServer, rows: int) -> dict[str, Any]:
 
 
 def fill(prepared: Prepared, rows: int) -> None:
-    """Record a result for each row, as a process does that is killed before its report."""
-    store = open_store(prepared.config)
-    with store.ledger(prepared.run, None, prepared.lease) as ledger:
-        for first in range(1, rows + 1, CHUNK):
+    """Record a result for each row, as workers do of which none is left to report."""
+    store, run = open_store(prepared.config), prepared.run
+    store.runs.share(run, SHARES)
+    store.runs.change_state(run, "sending")
+    with ExitStack() as opened:
+        ledgers: list[Ledger] = []
+        for share in SHARES:
+            lease = opened.enter_context(RenewedLease(store.lease(share_lease(run, share))))
+            assert lease.take()
+            ledgers.append(opened.enter_context(store.ledger(run, share, lease)))
+        for first, ledger in zip(range(1, rows + 1, CHUNK), cycle(ledgers), strict=False):
             plain = results_of(first, min(CHUNK, rows + 1 - first))
             record(ledger, [_ended(each) for each in plain], 500)
-        store.runs.change_state(prepared.run, "sending", commits=ledger.commits)
     prepared.lease.release()
 
 
@@ -207,7 +233,7 @@ def command(server: PostgresServer, folder: Path, words: Sequence[str]) -> dict[
     before_s, began_s = theirs.cpu_s, time.monotonic()
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *words],
+            [sys.executable, *words],
             cwd=folder,
             env={**os.environ, **ENVIRON},
             stdout=said,

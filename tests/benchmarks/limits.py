@@ -263,8 +263,8 @@ def beside(measured: Mapping[str, Any] | None, costs: Mapping[str, float]) -> st
 READ_BACK = """\
 ## Read back
 
-`make bench-postgres ARGS="--sizes --kept {rows} --keep"` on {made}, once: a run of {rows:,} rows whose process
-was killed before its report; one row of a hundred was rejected, one of a thousand is `unknown`.
+`make bench-postgres ARGS="--sizes --kept {rows} --keep"` on {made}, once: a run of {rows:,} rows in eight shares, whose
+processes were killed before its report; one row of a hundred was rejected, one of a thousand is `unknown`.
 
 | | seconds | of CPU, the database's too | peak of the command | peak of a process of the database |
 | --- | ---: | ---: | ---: | ---: |
@@ -274,6 +274,7 @@ was killed before its report; one row of a hundred was rejected, one of a thousa
 MEASURED_PARTS = ("measured", "read_back")
 """Of docs/limits.json, beside the figures."""
 READ_STEPS = {
+    "take": "a worker takes one of its shares",
     "list": "`pipeline runs`",
     "report": "`pipeline runs RUN`, which writes the report",
     "show": "the same, of a report that is there",

@@ -13,6 +13,7 @@ from pipeline.config import load_config
 from pipeline.model import RowResult, Status
 from pipeline.run import Prepared, prepare
 from pipeline.run.history import report_of
+from pipeline.run.recorded_state import RecordedState
 from pipeline.runs import RunOptions, open_store
 from pipeline.store.seam import LostRecordError, Share, share_lease
 from pipeline.vendors import load_vendors
@@ -75,6 +76,37 @@ def test_if_one_of_the_records_is_lost_the_results_in_the_others_are_kept(
         assert [each.row for each in ledger.results(1, 9)] == [1, 2, 3, 4, 5]
         assert ledger.previous_states([1, 2]) == {1: '{"n": 1}'}
     assert report_of(config, run)[0].statuses == summary.statuses
+
+
+def test_a_share_is_taken_whatever_became_of_the_records_of_others(tmp_path):
+    """They are not even read: what it costs to take one grows with the share, not with the run."""
+    prepared = sent_in_shares(tmp_path)
+    cut(prepared.folder / "ledger-shop-2.db")
+    store, run = open_store(prepared.config), prepared.run
+    with store.ledger(run, SHARES[0], None) as known:
+        assert RecordedState.of(known).counts == {Status.UPDATED: 1}
+    with pytest.raises(LostRecordError):
+        store.ledger(run, SHARES[1], None).__enter__()
+
+
+def test_a_share_in_a_database_is_taken_whatever_became_of_the_records_of_others(
+    tmp_path, database: str
+):
+    keep_in("postgres", tmp_path, lambda: database)
+    prepared = sent_in_shares(tmp_path)
+    store, run = open_store(prepared.config), prepared.run
+    with closing(prepared.config.kept_store):
+        with psycopg.connect(database) as connection:
+            connection.execute(
+                "insert into pipeline.commits select ledger, part, number + 1, "
+                "epoch, digest, 0, open_from, claims, released from pipeline.commits where part = 2"
+            )
+            connection.execute("update pipeline.results set record = 'x' where part = 2")
+        with store.ledger(run, SHARES[0], None) as known:
+            assert RecordedState.of(known).counts == {Status.UPDATED: 1}
+            assert [each.row for each in known.results(1, 9)] == [1]
+        with store.ledger(run, None, None) as whole, pytest.raises(LostRecordError):
+            RecordedState.of(whole)
 
 
 @pytest.mark.parametrize(

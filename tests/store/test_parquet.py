@@ -105,6 +105,33 @@ def test_an_exception_inside_removes_the_file(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+FEW_OF_MANY = """
+import re, sys
+from pathlib import Path
+import polars as pl
+from pipeline.store.parquet import ParquetWriter
+
+def held_mb():
+    return int(re.search(r"RssAnon:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+with ParquetWriter(Path(sys.argv[1]), {"n": pl.Int64, "text": pl.String}) as writer:
+    for number in range(120):
+        texts = [f"{number} {n} " + "a long text " * 10 for n in range(10_000)]
+        frame = pl.DataFrame({"n": range(10_000), "text": texts})
+        writer.write(frame.filter(pl.col("n") % 1000 == 0))
+        if number == 20:
+            before_mb = held_mb()
+    print(held_mb() - before_mb)
+"""
+
+
+def test_a_few_rows_of_many_do_not_keep_the_others_in_memory(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FEW_OF_MANY, tmp_path / "few.parquet"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 50  # of 120 MB of texts
+    assert row_count(tmp_path / "few.parquet") == 1200
+
+
 @pytest.mark.parametrize(
     "frame",
     [

@@ -139,14 +139,15 @@ class FileStore:
     ) -> AbstractContextManager[Ledger]:
         """A file for the run, and one for each share of which something was recorded."""
         folder, may_record = self._run_folder(run), partial(_check_lease, run, held)
-        if share is not None:
+        if share is not None and held is not None:
             return open_share_record(folder, share, may_record=may_record)
+        chosen = [share] if share else [each.share for each in self._registry.shares(run)]
         with ExitStack() as opened:
             own = opened.enter_context(open_record(folder, commits, may_record=may_record))
             shares = [
-                opened.enter_context(open_share_record(folder, each.share))
-                for each in self._registry.shares(run)
-                if has_share_record(folder, each.share)
+                opened.enter_context(open_share_record(folder, each))
+                for each in chosen
+                if has_share_record(folder, each)
             ]
             opened.pop_all()
         return WholeLedger(own, shares) if shares else own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from operator import attrgetter
@@ -16,12 +16,14 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.store.run_ledger import RunLedger
 
+_row_of = attrgetter("row")
+
 
 class WholeLedger:
-    """Reads the ledgers of all shares together, in row order; records in that of the run.
+    """Reads the ledgers of shares together, in row order; records in that of the run.
 
     own     the ledger of the run itself, with the rows that became no job
-    shares  the ledgers of its shares
+    shares  the ledgers of its shares, or of some
 
     A row is claimed, or has its result, in one of them. Only `not_attempted` may be in another too,
     as the result of an earlier process: it counts for nothing then.
@@ -52,10 +54,17 @@ class WholeLedger:
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """The results of all ledgers."""
-        row_of = attrgetter("row")
-        found = heapq.merge(*(each.results(first, last) for each in self._all), key=row_of)
-        for _, same in groupby(found, key=row_of):
+        found = heapq.merge(*(each.results(first, last) for each in self._all), key=_row_of)
+        for _, same in groupby(found, key=_row_of):
             yield max(same, key=lambda each: each.status is not Status.NOT_ATTEMPTED)
+
+    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+        """Of all ledgers; `not_attempted` only where it counts."""
+        found = heapq.merge(*(each.results_with(statuses) for each in self._all), key=_row_of)
+        for row, same in groupby(found, key=_row_of):
+            each = max(same, key=lambda each: each.status is not Status.NOT_ATTEMPTED)
+            if each.status is not Status.NOT_ATTEMPTED or not self.ended([row]):
+                yield each
 
     def claimed(self) -> Iterator[int]:
         """The claims of all ledgers."""

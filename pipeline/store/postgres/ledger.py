@@ -8,9 +8,10 @@ one that failed.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple, Self
@@ -48,6 +49,11 @@ _PAGE = "select * from pipeline.page_of_results(%s, %s::smallint, %s, %s, %s)"
 _COMMITTED = """
 select epoch, digest from pipeline.commits where ledger = %s and part = %s and number = %s
 """
+_WITH: LiteralString = """
+select row, status, checksum::bigint & 4294967295, record from pipeline.results
+where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
+and status = any (%(statuses)s) and row > %(after)s order by row limit %(most)s
+"""
 _LINES: LiteralString = """
 select row, status, checksum::bigint & 4294967295, record from pipeline.results where ledger = %s
 """
@@ -56,7 +62,7 @@ _RECENT: LiteralString = """
 with recent as materialized (
     select c.* from (
         select part, max(number) as number from pipeline.commits
-        where ledger = %(ledger)s and (%(part)s::smallint is null or part = %(part)s)
+        where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
         group by part
     ) newest
     join pipeline.commits last
@@ -97,12 +103,13 @@ select pipeline.sample(
 """
 _SAMPLES = """
 select at_s, number, checksum, record from pipeline.samples
-where ledger = %s and (%s::smallint is null or part = %s) and (at_s, number) > (%s, %s)
-order by at_s, number limit %s
+where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
+and (at_s, number) > (%(at_s)s, %(number)s)
+order by at_s, number limit %(most)s
 """
 _LEGS = """
 select checksum, record from pipeline.legs
-where ledger = %s and (%s::smallint is null or part = %s)
+where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
 """
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -123,13 +130,15 @@ class Part(NamedTuple):
     """The part of a record that a ledger writes, and reads.
 
     ledger   number of the record
-    number   of the part; 0: of the whole run, which is read whole
+    number   of the part; 0: that of the whole run
     commits  number of its last commit
+    reads    the parts that are read; None: all
     """
 
     ledger: int
     number: int
     commits: int
+    reads: tuple[int, ...] | None = None
 
 
 class PgLedger:
@@ -147,10 +156,11 @@ class PgLedger:
         self._fence = fence
         self._seed = crc32(stored(run).encode())
         self._commits = part.commits
-        self._read_part = part.number or None
+        self._reads = {"ledger": part.ledger, "parts": part.reads and [*part.reads]}
         self._open = OpenClaims()
         if fence is not None and part.commits:
-            for row, number in sorted(self._open_claims(part.number), key=itemgetter(1)):
+            own = {**self._reads, "parts": [part.number]}
+            for row, number in sorted(self._open_claims(own), key=itemgetter(1)):
                 self._open.claimed(number, [row])
 
     @property
@@ -293,28 +303,34 @@ class PgLedger:
         return LedgerError(f"row {row} has a result already in {label}")
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
-        """Read in pages; each row's checksum is checked."""
+        """Read in pages, of each part apart; each row's checksum is checked."""
+        parts = self._part.reads or [None]
+        pages = [self._lines(part, first, last) for part in parts]
+        for line in heapq.merge(*pages, key=itemgetter(0)):
+            yield result_of(*self._sound(line))
+
+    def _lines(self, part: int | None, first: int, last: int) -> Iterator[PgRow]:
         while True:
-            values = self._part.ledger, self._read_part, first, last, _PAGE_ROWS
+            values = self._part.ledger, part, first, last, _PAGE_ROWS
             found = self._connections.rows(_PAGE, values)
-            for line in found:
-                yield result_of(*self._sound(line))
+            yield from found
             if len(found) < _PAGE_ROWS:
                 return
             first = found[-1][0] + 1
 
+    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+        """Found by the database, read in pages."""
+        chosen = {**self._reads, "statuses": sorted(statuses), "most": _PAGE_ROWS, "after": -1}
+        while found := self._connections.rows(_WITH, chosen):
+            for line in found:
+                yield result_of(*self._sound(line))
+            chosen["after"] = found[-1][0]
+
     def sound_results(self) -> Iterator[RowResult]:
         """The intact results of a damaged ledger."""
-        first = -(2**62)
-        while True:
-            values = self._part.ledger, self._read_part, first, 2**62, _PAGE_ROWS
-            found = self._connections.rows(_PAGE, values)
-            for line in found:
-                with suppress(LedgerError):
-                    yield result_of(*self._sound(line))
-            if len(found) < _PAGE_ROWS:
-                return
-            first = found[-1][0] + 1
+        for line in self._lines(None, -(2**62), 2**62):
+            with suppress(LedgerError):
+                yield result_of(*self._sound(line))
 
     def sound_previous_states(self) -> Iterator[tuple[int, str]]:
         """The intact previous states of a damaged ledger."""
@@ -337,11 +353,11 @@ class PgLedger:
 
     def claimed(self) -> Iterator[int]:
         """Found by the database; all claims are checked."""
-        return iter([row for row, _ in self._open_claims(self._read_part)])
+        return iter([row for row, _ in self._open_claims(self._reads)])
 
-    def _open_claims(self, part: int | None) -> list[PgRow]:
+    def _open_claims(self, chosen: Mapping[str, object]) -> list[PgRow]:
         """Rows with a claim and no result, ascending, and the last commit that claimed each."""
-        chosen = {"ledger": self._part.ledger, "part": part, "seed": self._seed}
+        chosen = {**chosen, "seed": self._seed}
         for (number,) in self._connections.rows(_WRONG_CLAIMS, chosen):
             what = f"claims of the run are not what was written (commit {number})"
             raise self._damaged(what)
@@ -357,10 +373,11 @@ class PgLedger:
         """Counted by the database: seconds at ten million rows."""
         query: LiteralString = """
         select status, count(*) from pipeline.results
-        where ledger = %s and (%s::smallint is null or part = %s) group by status
+        where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
+        group by status
         """
-        values = self._part.ledger, self._read_part, self._read_part
-        return {STATUSES[status]: count for status, count in self._connections.rows(query, values)}
+        found = self._connections.rows(query, self._reads)
+        return {STATUSES[status]: count for status, count in found}
 
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
         """Read at once: they are few."""
@@ -421,21 +438,18 @@ class PgLedger:
 
     def samples(self) -> Iterator[Sample]:
         """Read in pages, by time."""
-        last = -math.inf, 0
-        part = self._read_part
+        chosen = {**self._reads, "at_s": -math.inf, "number": 0, "most": _PAGE_ROWS}
         while True:
-            values = self._part.ledger, part, part, *last, _PAGE_ROWS
-            found = self._connections.rows(_SAMPLES, values)
+            found = self._connections.rows(_SAMPLES, chosen)
             for _, _, checksum, record in found:
                 yield sample_of(self._checked(checksum, record, "a sample"))
             if len(found) < _PAGE_ROWS:
                 return
-            last = found[-1][:2]
+            chosen["at_s"], chosen["number"] = found[-1][:2]
 
     def legs(self) -> list[Leg]:
         """Read at once: they are few."""
-        values = self._part.ledger, self._read_part, self._read_part
-        found = self._connections.rows(_LEGS, values)
+        found = self._connections.rows(_LEGS, self._reads)
         return sorted(
             Leg._make(self._checked(checksum, record, "a leg of the run"))
             for checksum, record in found

@@ -52,7 +52,9 @@ select part from pipeline.parts
 where ledger = %(ledger)s and account = %(account)s and number = %(number)s and parts = %(parts)s
 """
 _COMMITS: LiteralString = """
-select part, max(number), count(*) from pipeline.commits where ledger = %s group by part
+select part, max(number), count(*) from pipeline.commits
+where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
+group by part
 """
 _TORN = """
 select run from (
@@ -163,23 +165,26 @@ class PgStore:
         if not found:
             raise LostRecordError(f"run {run} has no record in {self._label}")
         number = found[0][0]
-        last = self._last_commits(run, number)
-        if (all_parts := sum(last.values())) < commits:
+        part = 0 if share is None else self._part(number, share)
+        reads = None if share is None else (part,) if held is not None else (0, part)
+        last = self._last_commits(run, number, reads)
+        all_parts = sum(last.values())
+        if all_parts < commits:
             raise LostRecordError(
                 f"the record of run {run} in {self._label} has {all_parts} commits, and {commits} "
                 "were on record: an older copy of the database was put in its place"
             )
-        part = 0 if share is None else self._part(number, share)
         if held is None:
-            known = all_parts if share is None else last.get(part, 0)
-            return PgLedger(self._connections, run, Part(number, part, known), None)
+            return PgLedger(self._connections, run, Part(number, part, all_parts, reads), None)
         fence = Fence(held.key, held.epoch)
-        return PgLedger(self._connections, run, Part(number, part, last.get(part, 0)), fence)
+        own = Part(number, part, last.get(part, 0), reads)
+        return PgLedger(self._connections, run, own, fence)
 
-    def _last_commits(self, run: str, ledger: int) -> dict[int, int]:
-        """Number of the last commit of each part."""
+    def _last_commits(self, run: str, ledger: int, parts: tuple[int, ...] | None) -> dict[int, int]:
+        """Number of the last commit of each part, or of some."""
         found: dict[int, int] = {}
-        for part, number, count in self._connections.rows(_COMMITS, (ledger,)):
+        chosen = {"ledger": ledger, "parts": parts and [*parts]}
+        for part, number, count in self._connections.rows(_COMMITS, chosen):
             if number != count:
                 raise LostRecordError(
                     f"the record of run {run} in {self._label} is damaged: of {number} commits "

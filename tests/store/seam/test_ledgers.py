@@ -136,6 +136,27 @@ def test_rows_of_the_run_itself_are_read_with_those_of_its_shares(store, parts):
         assert whole.counts() == {Status.INVALID: 1, Status.UPDATED: 2}
 
 
+def test_of_a_share_is_read_what_it_and_the_whole_run_recorded(store, parts):
+    with store.lease(run_lease("monday")) as lease:
+        assert lease.take()
+        with store.ledger("monday", None, lease) as own:
+            own.record([8, 9], [result(5, Status.UNKNOWN), result(2, Status.NOT_ATTEMPTED)])
+    for share, lease, row in zip(SHARES, parts, (1, 3), strict=True):
+        with store.ledger("monday", share, lease) as ledger:
+            ledger.record([row, 10 + row], [result(row)])
+    with store.ledger("monday", SHARES[1], parts[1]) as ledger:
+        ledger.record([], [result(2)])
+    wanted = [Status.UNKNOWN, Status.NOT_ATTEMPTED]
+    with store.ledger("monday", SHARES[1], None) as known:
+        assert [each.row for each in known.results(1, LAST)] == [2, 3, 5]
+        assert list(known.claimed()) == [8, 9, 13]
+        assert set(known.ended([2, 3, 5, 8])) == {2, 3, 5}
+        assert known.counts() == {Status.UPDATED: 2, Status.UNKNOWN: 1}
+        assert [each.row for each in known.results_with(wanted)] == [5]
+    with store.ledger("monday", None, None) as whole:
+        assert [each.row for each in whole.results_with(wanted)] == [5]
+
+
 def test_a_share_does_not_record_without_its_lease(store, other, parts):
     with store.ledger("monday", SHARES[0], parts[0]) as ledger:
         parts[0].release()
