@@ -17,7 +17,7 @@ from pipeline.workers.patient_loop import PatientLoop
 VARIABLE = "PIPELINE_EVENT_LOOP"
 ASYNCIO, UVLOOP = "asyncio", "uvloop"
 
-COLLECT_AFTER = 10_000
+COLLECT_AFTER = 50_000
 """New objects after which Python searches for cycles of garbage. Sending makes few of them, and a
 search after each 700 takes a tenth of its CPU time."""
 
