@@ -189,7 +189,8 @@ class Pump:
         ready, concurrency, undecided = self._ready, self._concurrency, self._undecided
         limit = concurrency.limit
         are_probes_alone = undecided.is_suspected or concurrency.is_probing
-        self._send_many()
+        while self._send_many():
+            pass
         while ready:
             batch, step = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
@@ -234,19 +235,20 @@ class Pump:
         row = batch[0]
         return step is Step.PRECHECK and row.is_prechecked and self._reads.is_fresh(row)
 
-    def _send_many(self) -> None:
+    def _send_many(self) -> bool:
         """Send the first ready batches together, if nothing but places, connections and permits
-        decides how many.
+        decides how many; False if none was sent.
         """
         ready = self._ready
         if not self._owner.is_calm or self._waits_for_permit:
-            return
+            return False
         most = max(self._admitted, self._concurrency.limit - self._busy)
         most = self._account_limiter.free(min(most, len(ready)))
         updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, most))
-        most = sum(1 for _ in updates)
-        if connections := self._wire.take(most):
+        connections = self._wire.take(sum(1 for _ in updates)) if most > 0 else []
+        if connections:
             self._start_first(connections)
+        return bool(connections)
 
     def _send_first(self) -> bool:
         """Send the first ready batch; False if it has to wait."""
