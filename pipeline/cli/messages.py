@@ -37,7 +37,7 @@ def warn(text: str) -> None:
 
 
 def question_about(prepared: Prepared, estimate: RunEstimate) -> Question:
-    """What a user should know before a run is sent."""
+    """The question that a user confirms before a run is sent."""
     bound = prepared.bound
     accounts = estimate.accounts(prepared)
     until, is_in_time = estimate.until(accounts)

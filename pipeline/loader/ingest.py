@@ -219,10 +219,10 @@ def _recode(source: Path, encoding: str, *, is_compressed: bool) -> str:
 def _check_selection(selected: RowSelection, rows: int, file: str) -> None:
     if (missing := selected.beyond(rows)) is not None:
         what = f"there is no row {missing}: the file has {rows} rows"
-        raise InputError([Fault(what=what, file=file, todo="Correct the selection of rows")])
+        raise InputError(Fault(what=what, file=file, todo="Correct the selection of rows"))
 
 
 def _refused(
     source: Path, what: str, *, expected: str | None = None, todo: str | None = None
 ) -> InputError:
-    return InputError([Fault(what=what, file=str(source), expected=expected, todo=todo)])
+    return InputError(Fault(what=what, file=str(source), expected=expected, todo=todo))

@@ -51,11 +51,9 @@ def panics_as_input_errors(file: str) -> Iterator[None]:
         if not is_panic(error):
             raise
         raise InputError(
-            [
-                Fault(
-                    what="cannot be read: the Parquet library fails on its content",
-                    file=file,
-                    todo="Find the rows by halves, with --rows, and write their cells as text",
-                )
-            ]
+            Fault(
+                what="cannot be read: the Parquet library fails on its content",
+                file=file,
+                todo="Find the rows by halves, with --rows, and write their cells as text",
+            )
         ) from None

@@ -65,21 +65,17 @@ def choose_loop(asked: str, *, is_installed: bool) -> str:
     """
     if asked not in {"", ASYNCIO, UVLOOP}:
         raise ConfigError(
-            [
-                Fault(
-                    what=f"{VARIABLE} names no event loop",
-                    value=asked,
-                    expected=f"{ASYNCIO} or {UVLOOP}",
-                )
-            ]
+            Fault(
+                what=f"{VARIABLE} names no event loop",
+                value=asked,
+                expected=f"{ASYNCIO} or {UVLOOP}",
+            )
         )
     if asked == UVLOOP and not is_installed:
         raise ConfigError(
-            [
-                Fault(
-                    what=f"{VARIABLE} asks for uvloop, which is not installed",
-                    todo=f"Install the extra `uvloop`, or unset {VARIABLE}",
-                )
-            ]
+            Fault(
+                what=f"{VARIABLE} asks for uvloop, which is not installed",
+                todo=f"Install the extra `uvloop`, or unset {VARIABLE}",
+            )
         )
     return asked or ASYNCIO
