@@ -39,7 +39,7 @@ from pipeline.store import Ledger
 from pipeline.store.checksums import check_whole
 from pipeline.ui.html.write import HtmlPages
 
-LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
+LIBRARIES = ("aiohttp", "anyio", "polars", "pydantic")
 
 
 def report(
