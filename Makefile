@@ -34,7 +34,8 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 	if [ $$code -ne 1 ] || [ ! reports/latest/summary.json -nt .venv/started ]; then \
 	  echo "make run: expected a report and exit code 1, got $$code" >&2; exit 1; \
 	fi; \
-	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv shows which."
+	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv shows which."; \
+	echo "The pages of these runs: $(CURDIR)/reports/index.html"
 
 # Many tests wait for clocks and processes: six at once keep two cores busy. Byte code is written,
 # because tests start hundreds of processes, and by the quiet ones first: in a new checkout one process

@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import pwd
@@ -46,7 +47,6 @@ its log is on disk, what it had yet to write is lost, and it writes only what a 
 class PostgresServer:
     """A server with a new, empty cluster, on a unix socket and, with `host`, on a port.
 
-    programs  folder of its programs
     settings  of the server, beside those that it needs here
     host      loopback address on which it listens, too; empty: on none
     port      its port there
@@ -55,7 +55,6 @@ class PostgresServer:
     def __init__(
         self,
         folder: Path,
-        programs: Path,
         settings: Mapping[str, str] | None = None,
         *,
         host: str = "",
@@ -66,13 +65,10 @@ class PostgresServer:
         self.settings = dict(settings or {})
         self.host, self.port = host, port
         self._who: dict[str, Any] = _user(folder)
-        self._programs = _reachable(programs, folder, self._who)
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = count(1)
-        self._run(
-            *("initdb", "-D", self.data, "-U", USER, "-A", "trust", "-E", "UTF8"),
-            *("--no-locale", "--no-sync", "--no-instructions"),
-        )
+        self._programs, cluster = _made()
+        subprocess.run(["cp", "-a", cluster, self.data], check=True)
 
     def url(self, database: str = "postgres", user: str = USER) -> str:
         """The URL of a database, on the socket."""
@@ -169,28 +165,15 @@ class PostgresServer:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         return [self._process.pid, *map(int, children.split())]
 
-    def _run(self, name: str, *arguments: object) -> None:
-        done = subprocess.run(
-            [self._programs / name, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            check=False,
-            **self._who,
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-
 
 @contextmanager
 def postgres_server(
     settings: Mapping[str, str] | None = None, *, host: str = "", port: int = 5432
 ) -> Iterator[PostgresServer]:
     """Make a server, start it, and remove it at the end."""
-    # not below pytest's folder, which `nobody` may not enter; short, as a socket's path must be
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder = _new_folder()
     try:
-        server = PostgresServer(folder, programs(), settings, host=host, port=port)
+        server = PostgresServer(folder, settings, host=host, port=port)
         server.start()
         try:
             yield server
@@ -198,6 +181,26 @@ def postgres_server(
             server.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder() -> Path:
+    # not below pytest's folder, which `nobody` may not enter; short, as a socket's path must be
+    return Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+
+
+@cache
+def _made() -> tuple[Path, Path]:
+    """The folders of the programs and of an empty cluster to copy: to make one takes a second."""
+    folder = _new_folder()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    who = _user(folder)
+    found, cluster = _reachable(programs(), folder, who), folder / "data"
+    words = [found / "initdb", "-D", cluster, "-U", USER, "-A", "trust", "-E", "UTF8"]
+    words += ["--no-locale", "--no-sync", "--no-instructions"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=folder, check=False, **who)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return found, cluster
 
 
 @cache

@@ -38,6 +38,8 @@ AT_IMPORT = ("PYTHON", "LC_", "LANG", "TZ", "LD_", "MALLOC", "POLARS", "_RJEM", 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = ("pipeline.airflow.", "pipeline.ray.")
 """Modules that need what is not installed here."""
+LATER = ("anyio._backends._asyncio", "polars._utils.parquet", "rich.status", "rich._emoji_codes")
+"""Modules of others that a run imports once it needs them."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH = struct.Struct("!I")
@@ -231,6 +233,8 @@ def _import_all() -> None:
     for each in pkgutil.walk_packages(package.__path__, "pipeline."):
         if not f"{each.name}.".startswith(ELSEWHERE) and not each.name.endswith(".__main__"):
             importlib.import_module(each.name)
+    for name in LATER:
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ Found = TypeVar("Found")
 
 WITHIN_S = 90.0
 """A busy machine is no failure."""
+SELDOM_S = 0.1
 
 
 def until(
@@ -23,14 +24,16 @@ def until(
 ) -> Found:
     """The first thing that `look` finds which counts as true.
 
-    What it looks at may change at once: use what it found, and do not look again. Raises
-    AssertionError after `within_s` seconds; it shows the look, its last find, and `state()`.
+    What it looks at may change at once: use what it found, and do not look again. It looks every
+    `every_s` seconds, and less often if it takes long, for a look costs time that others need.
+    Raises AssertionError after `within_s` seconds; it shows the look, its last find, and `state()`.
     """
-    end_s = time.monotonic() + within_s
+    began_s = time.monotonic()
+    end_s = began_s + within_s
     while not (found := look()):
         if time.monotonic() > end_s:
             raise AssertionError(_in_vain(look, found, state, within_s))
-        time.sleep(every_s)
+        time.sleep(max(every_s, min((time.monotonic() - began_s) / 20, SELDOM_S)))
     return found
 
 

@@ -110,7 +110,7 @@ def recorded_run(values: Mapping[str, Any]) -> RecordedRun:
 
 
 def result_of(values: Mapping[str, Any], run_id: str) -> dict[str, Any]:
-    """What a task returns of a run: counts, and the paths of its report.
+    """The values that a task returns: counts, and the paths of its report.
 
     values  the line that `pipeline runs RUN --json` prints
     """
@@ -133,7 +133,7 @@ def result_of(values: Mapping[str, Any], run_id: str) -> dict[str, Any]:
 
 
 def decide(exit_code: int | None, *, fail_on_failed_rows: bool) -> tuple[Decision, str]:
-    """What becomes of the task, and why.
+    """The outcome of the task, and the reason.
 
     exit_code  of the run; None: its process was killed
     fail       a person is needed: another try would end as this one did

@@ -131,7 +131,7 @@ main.add_places(
         CommandPlace(
             "check",
             "pipeline.cli.check",
-            help="Validate FILES as a run would, report every error, send nothing.",
+            "Validate FILES as a run would, and send nothing.",
         ),
         CommandPlace(
             "verify", "pipeline.cli.plan", "Compare what a run applied with the current state."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from pipeline.cli.console import terminal
 from pipeline.cli.estimate import RunEstimate
-from pipeline.cli.messages import print_error, question_about
+from pipeline.cli.messages import no_files, print_error, question_about
 from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.setup import (
     ROWS,
@@ -40,7 +41,7 @@ _FAULTS_CHARS = 12_000  # two or three screens
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
 
-@click.command()
+@click.command(short_help="Validate FILES as a run would, and send nothing.")
 @click.argument("files", nargs=-1)
 @click.option("--simulate", is_flag=True, help="Check as for run --simulate.")
 @click.option("--operation", help="Operation of every row, such as xsolla.coupon.")
@@ -77,9 +78,12 @@ def check(
             config = simulated  # nothing is sent, so the simulator may stop here
     run_options = RunOptions(allow_irreversible=bool(allow), **options)
     estimate = RunEstimate(schedule_window(config, until=until))
+    paths = expand(files, config)
+    if not paths:
+        console.print(no_files(config.inputs), markup=False, soft_wrap=True)
     codes = [
         _check(path, config, run_options, show=show, console=console, estimate=estimate)
-        for path in expand(files, config)
+        for path in paths
     ]
     sys.exit(max(codes, default=ALL_GOOD))
 
@@ -101,7 +105,8 @@ def _check(
         print_error(error)
         return BROKEN
     try:
-        show_question(console, question_about(prepared, estimate), would=True)
+        question = replace(question_about(prepared, estimate), examples=())  # all faults follow
+        show_question(console, question, would=True)
         for line in _fault_lines(prepared.bound.faults):
             console.print(line, markup=False, soft_wrap=True)
         for line in _samples(prepared, show):

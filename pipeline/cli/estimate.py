@@ -62,7 +62,7 @@ class AccountEstimate(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """What limits the speed, if not the quota; else empty."""
+        """The limit of the speed if it is not the quota; else empty."""
         if self.forecast.bound is Bottleneck.IN_FLIGHT and self.latency_s is not None:
             usual = duration(self.latency_s)
             return f"in_flight {self.account.in_flight} and a usual reply time of {usual}"

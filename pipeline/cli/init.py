@@ -37,7 +37,7 @@ PRINTED = {
     "airflow": "an Airflow DAG",
     "dockerfile": "a Dockerfile",
 }
-"""What each flag prints."""
+"""Flag -> the files that it prints."""
 
 
 def _schedules(command: Callable[..., None]) -> Callable[..., None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
@@ -35,8 +36,13 @@ def warn(text: str) -> None:
     console.print(one_line(text), markup=False)
 
 
+def no_files(folder: PurePath) -> str:
+    """A message that the drop folder is empty."""
+    return f"No files in {from_here(folder)}: nothing to do. Name a file, or drop one there."
+
+
 def question_about(prepared: Prepared, estimate: RunEstimate) -> Question:
-    """What a user should know before a run is sent."""
+    """The question that a user confirms before a run is sent."""
     bound = prepared.bound
     accounts = estimate.accounts(prepared)
     until, is_in_time = estimate.until(accounts)
@@ -47,6 +53,7 @@ def question_about(prepared: Prepared, estimate: RunEstimate) -> Question:
         until = ""
     if prepared.refusal:
         warnings.append(prepared.refusal)
+    is_simulated = bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts)
     return Question(
         file=from_here(prepared.snapshot.source),
         rows=bound.rows,
@@ -54,12 +61,14 @@ def question_about(prepared: Prepared, estimate: RunEstimate) -> Question:
         invalid=bound.invalid,
         targets=tuple(map(_target, accounts)),
         blank_lines=prepared.snapshot.blank_lines,
-        examples=tuple(str(kind.examples[0]) for kind in bound.faults[:EXAMPLES]),
+        examples=tuple(
+            str(replace(kind.examples[0], file=None)) for kind in bound.faults[:EXAMPLES]
+        ),
         cleared=cleared_fields(prepared),
         warnings=tuple(warnings),
         until=until,
-        undo=tuple(_not_undoable(prepared)),
-        is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
+        undo=() if is_simulated else tuple(_not_undoable(prepared)),
+        is_simulated=is_simulated,
     )
 
 
@@ -84,13 +93,18 @@ def _not_undoable(prepared: Prepared) -> Iterator[str]:
         for account in prepared.accounts
         for name in prepared.bound.jobs[account.name].operations
     }
+    whys = defaultdict[str, list[str]](list)
     for name, operation in sorted(operations.items()):
         if operation.change is None:
-            yield f"{name} cannot be undone"
+            whys["cannot be undone"].append(name)
         elif operation.reading is None:
-            yield f"{name}: only rows with previous_status can be undone"
+            whys["only rows with previous_status can be undone"].append(name)
         elif not _records_previous(prepared, name):
-            yield f"{name}: previous values are not recorded; add --record-previous to allow undo"
+            whys[_NOT_RECORDED].append(name)
+    return (f"{', '.join(names)}: {why}" for why, names in whys.items())
+
+
+_NOT_RECORDED = "previous values are not recorded; add --record-previous to allow undo"
 
 
 def _records_previous(prepared: Prepared, operation: str) -> bool:

@@ -19,7 +19,9 @@ from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
 
-REFUSED = '"refuse"  # or "clear": a column that is left out is cleared at the vendor'
+REFUSED = (
+    '"refuse"  # a field that is left out; or "keep": as it is, "clear": cleared at the vendor'
+)
 
 
 @click.command(short_help="List operations and their columns, types and rules.")
@@ -179,6 +181,8 @@ def _settings(vendor: Vendor[Any]) -> list[str]:
         if not info.is_required() and (info.default or name not in vendor.simulated):
             continue
         variable = f"{vendor.name}_{name}".upper()
-        example = f"env:{variable}" if name in secrets else examples.get(name, "")
+        example = (
+            f"env:{variable}" if name in secrets else (info.examples or [examples.get(name)])[0]
+        )
         lines.append(f"{name} = {json.dumps(example)}" + ("" if name in secrets else "  # yours"))
     return lines

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.cli.browser import show
 from pipeline.cli.runs_entity import show_entity
 from pipeline.cli.runs_output import RunsOutput
 from pipeline.cli.runs_prune import prune_runs
@@ -79,7 +80,8 @@ _NEED_RUN = {
 def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given: Any) -> None:
     """Show the results of RUN, and write its report if it is missing. Nothing is sent.
 
-    RUN is the name of a run, or `latest`. Without it, all recorded runs are listed, newest first.
+    RUN is a name or number of `pipeline runs`, or `latest`. Without it, all recorded runs are
+    listed, newest first.
     """
     action = _action(run, given)
     config = read_config(config_file)
@@ -103,7 +105,7 @@ def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given
         show_run(config, run, output)
     if given["open"]:
         page = config.reports / (INDEX_NAME if run is None else f"{run}/{PAGE_NAME}")
-        output.note(show(page))
+        output.note(_opened(page))
 
 
 def _action(run: str | None, given: dict[str, Any]) -> str:
@@ -161,3 +163,18 @@ def _lift_pause(config: Config, account: str, output: RunsOutput) -> None:
         f"{account}: the pause is lifted for all accounts with the same credential. It was "
         f"{describe(lifted, now_s)}. Waiting runs continue within a second."
     )
+
+
+def _opened(page: Path) -> str:
+    """Open a page; return a message that names it.
+
+    Without a display nothing is opened, since a text browser would take over this terminal, unless
+    `BROWSER` is set.
+    """
+    if not page.exists():
+        return f"No page at {page}"
+    has_screen = sys.platform == "darwin" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    is_open = has_screen and webbrowser.open(page.absolute().as_uri())
+    return f"{'Opened' if is_open else 'Cannot open a browser here. Page:'} {page}"

@@ -75,7 +75,7 @@ class Config:
 
     @property
     def metrics_file(self) -> Path | None:
-        """Where metrics are written; None: nowhere."""
+        """The file that metrics are written to; None: none is."""
         return None if self.metrics.file is None else absolute(self.folder, self.metrics.file)
 
     def webhook_url(self, environ: Mapping[str, str]) -> str | None:
@@ -95,7 +95,7 @@ class Config:
         return url
 
     def report_place(self, run: str) -> PurePath:
-        """Where people find the report of a run."""
+        """The place of a run's report, for people."""
         return (self.reports_bucket or self.reports) / run
 
     @property
@@ -258,16 +258,16 @@ def _read(file: Path) -> dict[str, Any]:
         found = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
         line = int(found[2]) if found else None
         what = f"not TOML: {found[1]} (column {found[3]})" if found else f"not TOML: {error}"
-        raise ConfigError([Fault(what=what, file=shown, line=line)]) from None
+        raise ConfigError(Fault(what=what, file=shown, line=line)) from None
     except UnicodeDecodeError:
         what, todo = "not UTF-8 text", f"Save it as UTF-8, or: iconv -f LATIN1 -t UTF-8 {shown}"
-        raise ConfigError([Fault(what=what, file=shown, todo=todo)]) from None
+        raise ConfigError(Fault(what=what, file=shown, todo=todo)) from None
     except (RecursionError, ValueError):  # of tomllib: lists in lists, thousands of digits
         what = "contains a number that is too long, or is nested too deeply"
-        raise ConfigError([Fault(what=what, file=shown)]) from None
+        raise ConfigError(Fault(what=what, file=shown)) from None
     except OSError as error:
         what = f"the configuration cannot be read: {error.strerror}"
-        raise ConfigError([Fault(what=what, file=shown)]) from None
+        raise ConfigError(Fault(what=what, file=shown)) from None
 
 
 def _label(file: Path | None) -> str:

@@ -65,7 +65,7 @@ def of_one_credential(entries: Mapping[str, AccountEntry], names: Collection[str
 
 
 def _faults(account: Account) -> Iterator[tuple[str, str]]:
-    """What is wrong, and what to do."""
+    """The fault, and its remedy."""
     shares = account.shares
     if shares == 1:
         return
@@ -86,7 +86,7 @@ def _faults(account: Account) -> Iterator[tuple[str, str]]:
 
 
 def _credential(entry: AccountEntry) -> _Credential:
-    """What a vendor counts requests by, as far as it is known without secrets."""
+    """The identity that a vendor counts requests by, as far as it is known without secrets."""
     secrets = secret_keys(entry.vendor)
     given = {k: SecretStr(str(v)) if k in secrets else v for k, v in entry.given.items()}
     settings = entry.vendor.settings.model_validate(given)

@@ -136,7 +136,7 @@ async def _account(
 
 
 def _shares(account: Account) -> Finding:
-    """What the smallest share of an account may use."""
+    """The quota of the smallest share of an account."""
     part = account.part(0)
     what = f"{account.shares}, each of at least {part.quota} and {part.in_flight} in flight"
     return Finding(level=Level.OK, check="shares", what=what, account=account.name)

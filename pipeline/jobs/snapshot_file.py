@@ -59,4 +59,4 @@ def open_snapshot(path: Path) -> Snapshot:
 
 
 def _refused(path: Path, what: str) -> InputError:
-    return InputError([Fault(what=what, file=str(path))])
+    return InputError(Fault(what=what, file=str(path)))

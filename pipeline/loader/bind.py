@@ -381,11 +381,9 @@ def _zone(
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError) as error:
         raise ConfigError(
-            [
-                Fault(
-                    what="an unknown timezone",
-                    value=repr(name),
-                    expected='a name such as "Europe/Berlin"',
-                )
-            ]
+            Fault(
+                what="an unknown timezone",
+                value=repr(name),
+                expected='a name such as "Europe/Berlin"',
+            )
         ) from error

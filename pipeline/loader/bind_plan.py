@@ -141,7 +141,7 @@ class _PlanBinder:
         operation = account.vendor.by_name.get(row.operation) if account else None
         if operation is None:
             what = f"{row.operation} through {row.account}: there is no such operation or account"
-            raise InputError([Fault(what=what, file=str(self._snapshot.source), row=row.row)])
+            raise InputError(Fault(what=what, file=str(self._snapshot.source), row=row.row))
         try:
             return operation, operation.job_type.trusted(row.job)
         except (ValueError, ValidationError) as error:

@@ -52,16 +52,14 @@ def too_many_columns(
     shown  the first names, if they are known
     """
     return InputError(
-        [
-            Fault(
-                what=f"the header names {count} columns",
-                file=file,
-                line=line,
-                value=f"{', '.join(shown)} and {count - len(shown)} more" if shown else None,
-                expected=f"at most {MAX_COLUMNS}",
-                todo="Export the columns of the operation only",
-            )
-        ]
+        Fault(
+            what=f"the header names {count} columns",
+            file=file,
+            line=line,
+            value=f"{', '.join(shown)} and {count - len(shown)} more" if shown else None,
+            expected=f"at most {MAX_COLUMNS}",
+            todo="Export the columns of the operation only",
+        )
     )
 
 

@@ -449,18 +449,16 @@ class CsvReader:
         todo: str | None = None,
     ) -> InputError:
         return InputError(
-            [
-                Fault(
-                    what=what,
-                    file=self._file,
-                    row=row,
-                    line=line,
-                    column=column,
-                    value=value,
-                    expected=expected,
-                    todo=todo,
-                )
-            ]
+            Fault(
+                what=what,
+                file=self._file,
+                row=row,
+                line=line,
+                column=column,
+                value=value,
+                expected=expected,
+                todo=todo,
+            )
         )
 
 

@@ -69,7 +69,7 @@ with fewer rows in a row group, or give this machine more memory
         what, todo = f"is broken: decoding it crashes ({how})", AGAIN
     else:
         return RunAborted(f"{file} was not read: {how} ended it. Nothing was sent")
-    return InputError([Fault(what=what, file=file, todo=todo)])
+    return InputError(Fault(what=what, file=file, todo=todo))
 
 
 def main(descriptor: int, file: str, packed_bytes: int) -> int:

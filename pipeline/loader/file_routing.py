@@ -96,7 +96,7 @@ def _operations_in(
     columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
     if not columns:
         what = "no operation is given for its rows"
-        raise InputError([Fault(file=file, what=what, expected=expected, todo=SAY_OPERATION)])
+        raise InputError(Fault(file=file, what=what, expected=expected, todo=SAY_OPERATION))
     found: set[str] = set()
     example = None
     for frame in read_frames(snapshot.path, columns=columns):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -17,7 +17,7 @@ from pipeline.jobs.snapshot_file import to_metadata
 from pipeline.loader.csv_reader import CsvReader
 from pipeline.loader.decode_check import check_decodes
 from pipeline.loader.file_kind import HEAD_BYTES, sniff
-from pipeline.loader.panics import panics_as_input_errors
+from pipeline.loader.panics import panics_as_input_errors, panics_unprinted
 from pipeline.loader.parquet_file import decodable, descriptor_path, footer_of, is_small
 from pipeline.loader.parquet_reader import ParquetReader
 from pipeline.loader.selection import RowSelection
@@ -123,12 +123,13 @@ def _parquet_reader(file: Source, source: Path, folder: Path) -> Iterator[Parque
         if not is_harmless:
             check_decodes(descriptor, name, file.size_bytes)
         try:
-            yield ParquetReader(
-                descriptor_path(descriptor),
-                footer,
-                file=name,
-                check_expansion=partial(check_expansion, name, file.size_bytes, kind="Parquet"),
-            )
+            with panics_unprinted() if is_harmless else nullcontext():
+                yield ParquetReader(
+                    descriptor_path(descriptor),
+                    footer,
+                    file=name,
+                    check_expansion=partial(check_expansion, name, file.size_bytes, kind="Parquet"),
+                )
         except InputError:
             if is_harmless:
                 check_decodes(descriptor, name, file.size_bytes)  # names the broken columns
@@ -218,10 +219,10 @@ def _recode(source: Path, encoding: str, *, is_compressed: bool) -> str:
 def _check_selection(selected: RowSelection, rows: int, file: str) -> None:
     if (missing := selected.beyond(rows)) is not None:
         what = f"there is no row {missing}: the file has {rows} rows"
-        raise InputError([Fault(what=what, file=file, todo="Correct the selection of rows")])
+        raise InputError(Fault(what=what, file=file, todo="Correct the selection of rows"))
 
 
 def _refused(
     source: Path, what: str, *, expected: str | None = None, todo: str | None = None
 ) -> InputError:
-    return InputError([Fault(what=what, file=str(source), expected=expected, todo=todo)])
+    return InputError(Fault(what=what, file=str(source), expected=expected, todo=todo))

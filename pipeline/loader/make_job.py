@@ -16,7 +16,7 @@ IRREVERSIBLE = Fault(
 
 
 class Made(NamedTuple):
-    """What becomes of a row.
+    """The outcome of binding a row.
 
     job              None if the row is invalid
     faults           all its faults, without row and line; empty if there is a job

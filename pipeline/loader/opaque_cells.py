@@ -1,4 +1,4 @@
-r"""Which cells of a column are opaque: all treated alike, whatever they say. Pure.
+r"""Finds the opaque cells of a column: all treated alike, whatever they say. Pure.
 
 A job only carries an opaque value, unchanged: no rule, no doubt and no decision depends on it. The
 job types declare which fields have such values (`Cell.is_opaque`); their kind says which cells:

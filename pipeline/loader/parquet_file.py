@@ -168,4 +168,4 @@ def _without_end(descriptor: int, size_bytes: int, file: str) -> InputError:
 
 
 def _refused(file: str, what: str, todo: str = AGAIN) -> InputError:
-    return InputError([Fault(what=what, file=file, todo=todo)])
+    return InputError(Fault(what=what, file=file, todo=todo))

@@ -178,4 +178,4 @@ class ParquetReader:
                 raise self._error("a column without a name holds values")
 
     def _error(self, what: str) -> InputError:
-        return InputError([Fault(what=what, file=self._file, todo=AGAIN)])
+        return InputError(Fault(what=what, file=self._file, todo=AGAIN))

@@ -32,7 +32,6 @@ class Source:
         self._path = path
         self._chunk_bytes = chunk_bytes
         self._hash = hashlib.sha256()
-        self._is_compressed = False
         self.size_bytes = 0
         self._file = _open(path)
         self._before = os.fstat(self._file)
@@ -123,7 +122,7 @@ class Source:
     def _fault(
         self, what: str, *, expected: str | None = None, todo: str | None = None
     ) -> InputError:
-        return InputError([Fault(what=what, file=str(self._path), expected=expected, todo=todo)])
+        return InputError(Fault(what=what, file=str(self._path), expected=expected, todo=todo))
 
 
 def check_expansion(file: str, packed_bytes: int, unpacked_bytes: int, *, kind: str) -> None:
@@ -133,7 +132,7 @@ def check_expansion(file: str, packed_bytes: int, unpacked_bytes: int, *, kind: 
         what = f"{packed_bytes} bytes of {kind} unpack to more than {unpacked_bytes >> 20} MiB"
         expected = f"at most {MAX_UNPACKED_RATIO} times, and {MAX_UNPACKED_BYTES >> 30} GiB"
         todo = "If the file is correct, unpack it by hand"
-        raise InputError([Fault(what=what, file=file, expected=expected, todo=todo)])
+        raise InputError(Fault(what=what, file=file, expected=expected, todo=todo))
 
 
 def _open(path: Path) -> int:
@@ -161,4 +160,4 @@ def _open(path: Path) -> int:
 
 
 def _refused(path: Path, what: str, todo: str | None = None) -> InputError:
-    return InputError([Fault(what=what, file=str(path), todo=todo)])
+    return InputError(Fault(what=what, file=str(path), todo=todo))

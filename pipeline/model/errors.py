@@ -152,8 +152,9 @@ class _FaultsError(PipelineError):
     faults  the first SHOWN_FAULTS of them; the text has the number of the others
     """
 
-    def __init__(self, faults: Iterable[Fault] | str) -> None:
-        found = iter([Fault(what=faults)] if isinstance(faults, str) else faults)
+    def __init__(self, faults: Iterable[Fault] | Fault | str) -> None:
+        given = Fault(what=faults) if isinstance(faults, str) else faults
+        found = iter([given] if isinstance(given, Fault) else given)
         self.faults: tuple[Fault, ...] = tuple(islice(found, SHOWN_FAULTS))
         self._more = sum(1 for _ in found)
         super().__init__(_as_lines(self.faults, self._more))

@@ -113,7 +113,7 @@ def printable(text: str) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    r"""Return whether a name or an argument is UTF-8; Python reads other bytes as surrogates.
+    r"""True if a name or an argument is UTF-8; Python reads other bytes as surrogates.
 
     >>> is_utf8("K\xfcche"), is_utf8("K\udcfcche")
     (True, False)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 SCHEMES = {"s3": "Amazon S3 and servers like it", "gs": "Google Cloud Storage", "az": "Azure Blob"}
-"""What each scheme of a URL names. `az://` is followed by the container."""
+"""The storage that each scheme of a URL names. `az://` is followed by the container."""
 
 _URL = re.compile(rf"({'|'.join(SCHEMES)})://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -48,7 +48,7 @@ class ObjectPath(PurePosixPath):
 
 
 def is_object(text: str) -> bool:
-    """Return whether a text is the URL of an object or a bucket.
+    """True if a text is the URL of an object or a bucket.
 
     >>> is_object("s3://bucket/a.csv"), is_object("s3/a.csv")
     (True, False)

@@ -6,7 +6,7 @@ _MODULE = "pyo3_runtime"
 
 
 def is_panic(error: BaseException) -> bool:
-    """Return whether an error is a panic, or a group of panics and ordinary errors.
+    """True if an error is a panic, or a group of panics and ordinary errors.
 
     >>> is_panic(KeyboardInterrupt()), is_panic(ValueError())
     (False, False)

@@ -1,4 +1,4 @@
-"""What claims need of a bucket: a write must fail if an object is there already, or another one."""
+"""Conditional writes for claims: they fail if an object is there already, or another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong with a bucket, in words without secrets. Pure."""
+"""Messages for failures of a bucket, without secrets. Pure."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _is_about_credentials(raised: Raised) -> bool:
 
 
 def _transport_words(text: str) -> str:
-    """What the network did, in words of ours.
+    """A failure of the network, in our words.
 
     >>> _transport_words("HTTP error: error sending request")
     'no connection'

@@ -50,11 +50,11 @@ def fetch(
     """
     if not facts.etag:
         what = "the storage gives no etag, so a change while it is read would stay unseen"
-        raise InputError([Fault(what=what, file=str(facts.path), todo="Copy it to a local file")])
+        raise InputError(Fault(what=what, file=str(facts.path), todo="Copy it to a local file"))
     if not facts.size_bytes:
         what = "is empty: zero bytes"
         todo = "Was the export cut off? Not even a header is there"
-        raise InputError([Fault(what=what, file=str(facts.path), todo=todo)])
+        raise InputError(Fault(what=what, file=str(facts.path), todo=todo))
     digest = hashlib.sha256()
     with nullcontext() if target is None else _new_file(target) as file:
         for start in range(0, facts.size_bytes, part_bytes):
@@ -98,4 +98,4 @@ def refused(error: ObjectStorageError) -> InputError:
     what = "the object changed while it was read" if error.kind == "changed" else error.what
     if error.kind == "changed":
         what += ", and nothing of it was sent"
-    return InputError([Fault(what=what, file=str(error.path), todo=error.todo or None)])
+    return InputError(Fault(what=what, file=str(error.path), todo=error.todo or None))

@@ -31,6 +31,8 @@ DEVIATIONS = 2.5
 MIN_RISE = 1.25
 """Answers are slower if their mean exceeds the moving mean by this many deviations and this
 factor."""
+LEAST_RISE_S = 0.005
+"""Nor are they if it exceeds it by less: a busy process is as late with what has arrived."""
 
 MEMORY, SLOW_MEMORY = 0.1, 0.02
 """Weight of the newest measurement in the moving mean, and that of one above the mean: answers that
@@ -178,7 +180,7 @@ class Concurrency:
         if self._mean_s is None or self._count < FEWEST:
             return False
         baseline_s = self._mean_s + DEVIATIONS * self._deviation_s
-        return mean_s > max(baseline_s, MIN_RISE * self._mean_s)
+        return mean_s > max(baseline_s, MIN_RISE * self._mean_s, self._mean_s + LEAST_RISE_S)
 
     def _update_mean(self, mean_s: float) -> None:
         if self._mean_s is None:

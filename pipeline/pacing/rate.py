@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from itertools import takewhile
+from itertools import chain, dropwhile, islice, takewhile
 
 from pipeline.pacing.strays import Strays
 
@@ -215,13 +215,10 @@ class Rate:
 
     def _accepted_per_s(self, until_s: float) -> float:
         """The accepted rate of the stretch that ends at `until_s`, extended to FEWEST requests."""
-        recent = [at_s for at_s in self._left_s if at_s <= until_s]
-        from_s = until_s - self._stretch_s
-        if len(recent) >= FEWEST:
-            from_s = min(from_s, recent[-FEWEST])
-        elif recent:
-            from_s = min(from_s, recent[0])
-        sent = _since(from_s, reversed(recent))
+        recent = dropwhile(lambda at_s: at_s > until_s, reversed(self._left_s))
+        fewest = list(islice(recent, FEWEST))
+        from_s = min([until_s - self._stretch_s, *fewest])
+        sent = _since(from_s, chain(fewest, recent))
         refused = _since(from_s, (at_s for at_s in reversed(self._refused_s) if at_s <= until_s))
         accepted = (sent - refused) / (1.0 - self._suspicion.share)
         return min(accepted, sent) / (until_s - from_s)

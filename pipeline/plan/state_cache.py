@@ -15,7 +15,7 @@ _MAX_PAGES = 100_000
 
 
 def is_cheaper(page: EntityPage, wanted: int) -> bool:
-    """Return whether reading all pages takes fewer requests than `wanted` single reads.
+    """True if reading all pages takes fewer requests than `wanted` single reads.
 
     page  the first page
 

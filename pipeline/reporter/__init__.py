@@ -11,7 +11,7 @@ from pipeline.reporter.summary import (
     AccountFacts,
     RunFacts,
     Summary,
-    WorkerFacts,
+    WorkerSummary,
     exit_code,
     read_summary,
 )
@@ -24,7 +24,7 @@ __all__ = [
     "ReportSource",
     "RunFacts",
     "Summary",
-    "WorkerFacts",
+    "WorkerSummary",
     "exit_code",
     "read_summary",
     "write_report",

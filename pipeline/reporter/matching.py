@@ -88,7 +88,7 @@ def _unsent(source: ReportSource, row: int, operation: str, account: str) -> Row
 
 
 def _hint(source: ReportSource, does: str) -> str:
-    """What to do about a row that the run did not finish."""
+    """The hint for a row that the run did not finish."""
     if source.facts.exit_code == NOTHING_SENT:
         return "nothing was sent: remove the cause, then run the file again"
     if source.facts.is_simulated:  # its simulator ended with the run

@@ -18,7 +18,6 @@ from pipeline.reporter.summary import (
     OutputSummary,
     RunFacts,
     Summary,
-    WorkerSummary,
     exit_code,
 )
 from pipeline.reporter.tally import Tally
@@ -54,10 +53,7 @@ def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSumma
         seconds=round(seconds, 3),
         rows_per_s=round(_rows_sent(counts) / seconds, 1) if seconds else 0.0,
         legs=legs,
-        workers=tuple(
-            WorkerSummary(name=each.name, rows=each.rows, requests=each.requests)
-            for each in facts.workers
-        ),
+        workers=facts.workers,
         stopped=facts.stopped_by,
         errors=tally.errors(),
         errors_not_listed=tally.errors_not_listed(),

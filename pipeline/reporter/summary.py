@@ -53,9 +53,12 @@ class AccountFacts:
     sending_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerFacts:
-    """What a worker process did: results that it recorded, and requests that it sent."""
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class WorkerSummary(_Stored):
+    """The work of one worker process: results that it recorded, requests that it sent."""
 
     name: str
     rows: int
@@ -81,7 +84,7 @@ class RunFacts:
     started: datetime
     ended: datetime
     legs: tuple[Leg, ...] = ()
-    workers: tuple[WorkerFacts, ...] = ()
+    workers: tuple[WorkerSummary, ...] = ()
     accounts: tuple[AccountFacts, ...] = ()
     is_simulated: bool = False
     stopped_by: str = ""
@@ -94,18 +97,6 @@ class RunFacts:
     exit_code: int | None = None
     unusual: str = ""
     made_of: MadeOf = "file"
-
-
-class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class WorkerSummary(_Stored):
-    """What a worker process did: results that it recorded, and requests that it sent."""
-
-    name: str
-    rows: int
-    requests: int
 
 
 class InputSummary(_Stored):

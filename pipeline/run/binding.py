@@ -74,13 +74,11 @@ def is_sample_file(path: Path, config: Config) -> bool:
     is_sample = path.resolve().is_relative_to((config.inputs / SAMPLES).resolve())
     if is_sample and not any(entry.is_simulated for entry in config.accounts.values()):
         raise InputError(
-            [
-                Fault(
-                    what="a sample cannot reach a real account",
-                    file=str(path),
-                    todo="Add --simulate",
-                )
-            ]
+            Fault(
+                what="a sample cannot reach a real account",
+                file=str(path),
+                todo="Add --simulate",
+            )
         )
     return is_sample
 
@@ -147,7 +145,7 @@ def _ingest_plan(
         if fingerprint(account) != planned.accounts[name] and not is_simulated:
             what = f"it was made for account {name} at {planned.accounts[name]}, which leads "
             what += f"to {fingerprint(account)} now"
-            raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
+            raise InputError(Fault(what=what, file=str(shown), todo="Make a new plan"))
     snapshot = ingest(path, folder / "snapshot.parquet", rows=options.rows)
     snapshot = replace(snapshot, source=shown)
     bound = bind_plan(

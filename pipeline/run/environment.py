@@ -1,4 +1,4 @@
-"""What a prepared run needs from outside."""
+"""Dependencies of a prepared run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Watch = Callable[[Progress], AbstractContextManager[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnvironment:
-    """What a prepared run needs from outside.
+    """Dependencies of a prepared run.
 
     watch      shows progress while rows are sent
     environ    environment variables, for secrets

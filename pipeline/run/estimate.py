@@ -1,4 +1,4 @@
-"""How long sending takes, and what bounds it. Pure."""
+"""Estimates how long sending takes, and names the bottleneck. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WITHIN: float = 2**-0.25  # the middle between two bounds that are half a doubl
 
 
 class Bottleneck(Enum):
-    """What bounds the speed of a run."""
+    """The bottleneck of a run."""
 
     QUOTA = "the quota"
     IN_FLIGHT = "requests under way at once"
@@ -23,7 +23,7 @@ class Bottleneck(Enum):
 
 
 class Estimate(NamedTuple):
-    """How long sending takes, and what bounds it."""
+    """The time that sending takes, and its bottleneck."""
 
     seconds: float
     bound: Bottleneck

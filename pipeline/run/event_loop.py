@@ -17,7 +17,7 @@ from pipeline.workers.patient_loop import PatientLoop
 VARIABLE = "PIPELINE_EVENT_LOOP"
 ASYNCIO, UVLOOP = "asyncio", "uvloop"
 
-COLLECT_AFTER = 10_000
+COLLECT_AFTER = 50_000
 """New objects after which Python searches for cycles of garbage. Sending makes few of them, and a
 search after each 700 takes a tenth of its CPU time."""
 
@@ -65,21 +65,17 @@ def choose_loop(asked: str, *, is_installed: bool) -> str:
     """
     if asked not in {"", ASYNCIO, UVLOOP}:
         raise ConfigError(
-            [
-                Fault(
-                    what=f"{VARIABLE} names no event loop",
-                    value=asked,
-                    expected=f"{ASYNCIO} or {UVLOOP}",
-                )
-            ]
+            Fault(
+                what=f"{VARIABLE} names no event loop",
+                value=asked,
+                expected=f"{ASYNCIO} or {UVLOOP}",
+            )
         )
     if asked == UVLOOP and not is_installed:
         raise ConfigError(
-            [
-                Fault(
-                    what=f"{VARIABLE} asks for uvloop, which is not installed",
-                    todo=f"Install the extra `uvloop`, or unset {VARIABLE}",
-                )
-            ]
+            Fault(
+                what=f"{VARIABLE} asks for uvloop, which is not installed",
+                todo=f"Install the extra `uvloop`, or unset {VARIABLE}",
+            )
         )
     return asked or ASYNCIO

@@ -41,7 +41,7 @@ async def await_window(
         async with environment.open_link(account.part(0), limiter) as send:
             refused = await sign_in_ahead(send)
         if refused is not None and refused.reason == REFUSED:
-            raise ConfigError([Fault(what=f"account {name} cannot sign in: {refused.detail}")])
+            raise ConfigError(Fault(what=f"account {name} cannot sign in: {refused.detail}"))
     return await environment.await_start(outcome, ahead_s=READY_AHEAD_S)
 
 

@@ -1,4 +1,4 @@
-"""What happened while a run was sent, besides its results."""
+"""Events while a run was sent, besides its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.store.seam import Order
 
 
 class Stoppable(Protocol):
-    """What sends the rows of a run: a pool, or workers elsewhere."""
+    """The sender of a run's rows: a pool, or workers elsewhere."""
 
     @property
     def is_stopped(self) -> bool:
@@ -26,7 +26,7 @@ class Stoppable(Protocol):
 
 @dataclass(slots=True)
 class RunOutcome:
-    """What happened while a run was sent, besides its results.
+    """Events while a run was sent, besides its results.
 
     started     when sending began
     progress    of each account
@@ -71,7 +71,7 @@ class RunOutcome:
 
     @property
     def interruption(self) -> str:
-        """What interrupted the run; empty if nothing did."""
+        """The cause that interrupted the run; empty if nothing did."""
         if self.signal is None:
             return ""
         if self.is_ordered:

@@ -70,7 +70,7 @@ class QuotaLeases:
         group = quota_group(account)
         other = self._accounts.setdefault(group, account)
         if not account.is_simulated and (unlike := unlike_shares(account, other)):
-            raise ConfigError([Fault(what=unlike)])
+            raise ConfigError(Fault(what=unlike))
         part = QuotaPart(group, number, account.shares)
         self._left.discard(part.name)
         if part.name not in self.by_part:

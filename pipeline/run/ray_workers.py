@@ -126,7 +126,7 @@ def _import_ray() -> Any:
         import ray  # noqa: PLC0415
     except ImportError as error:
         what = f"workers by Ray need further packages: {error}"
-        raise ConfigError([Fault(what=what, todo=INSTALL)]) from None
+        raise ConfigError(Fault(what=what, todo=INSTALL)) from None
     return ray
 
 

@@ -20,7 +20,7 @@ LAST_ROW = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class RecordedState:
-    """What earlier processes of the run recorded.
+    """The record of earlier processes of the run.
 
     claimed  rows that may have been sent and have no result
     unknown  rows whose result is `unknown`

@@ -55,15 +55,13 @@ def check_accounts(bound: Bound, path: Path) -> None:
         for place in file.reaches:
             if place in reached:
                 raise InputError(
-                    [
-                        Fault(
-                            what=f"accounts {reached[place]} and {name} reach the same "
-                            f"{describe_place(place)}, and rows sent through both would lose "
-                            "their order",
-                            file=str(path),
-                            todo="Name one of them in all rows",
-                        )
-                    ]
+                    Fault(
+                        what=f"accounts {reached[place]} and {name} reach the same "
+                        f"{describe_place(place)}, and rows sent through both would lose "
+                        "their order",
+                        file=str(path),
+                        todo="Name one of them in all rows",
+                    )
                 )
             reached[place] = name
 

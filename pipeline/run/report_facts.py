@@ -23,7 +23,7 @@ from pipeline.reporter import (
     ReportSource,
     RunFacts,
     Summary,
-    WorkerFacts,
+    WorkerSummary,
     write_report,
 )
 from pipeline.reporter.summary import NOTHING_SENT
@@ -39,7 +39,7 @@ from pipeline.store import Ledger
 from pipeline.store.checksums import check_whole
 from pipeline.ui.html.write import HtmlPages
 
-LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
+LIBRARIES = ("aiohttp", "anyio", "polars", "pydantic")
 
 
 def report(
@@ -106,7 +106,7 @@ def _results(
 
 
 def _clear_time_stop(outcome: RunOutcome) -> None:
-    """What was in flight when the time came was the last of it: nothing was stopped."""
+    """Nothing was stopped: only the last rows were in flight when the time came."""
     outcome.stopped = {name: why for name, why in outcome.stopped.items() if why != outcome.over}
     outcome.over = ""
 
@@ -161,11 +161,11 @@ def _account_facts(
         )
 
 
-def _workers(prepared: Prepared) -> Iterator[WorkerFacts]:
-    """What each process did that sent shares of the run."""
+def _workers(prepared: Prepared) -> Iterator[WorkerSummary]:
+    """The work of each process that sent shares of the run."""
     states = open_store(prepared.config).runs.shares(prepared.run)
     for work in by_worker([parse_progress(each.progress) for each in states]).values():
-        yield WorkerFacts(name=work.who, rows=work.rows, requests=work.requests)
+        yield WorkerSummary(name=work.who, rows=work.rows, requests=work.requests)
 
 
 def _cleared(prepared: Prepared) -> dict[str, tuple[str, ...]]:

@@ -22,15 +22,16 @@ def check_fits(stored: StoredRun, config: Config) -> None:
     """Raise ConfigError if the configuration leads elsewhere now."""
     if fits(stored, config):
         return
+    if stored.is_simulated:
+        gone = f"run {stored.run} was sent to a simulator, which is gone"
+        raise ConfigError(Fault(what=gone, todo="Name a run that was sent to a vendor"))
     wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
     raise ConfigError(
-        [
-            Fault(
-                what=f"run {stored.run} was prepared for {wanted}, and the configuration leads "
-                "elsewhere now",
-                todo="Use the configuration that it began with",
-            )
-        ]
+        Fault(
+            what=f"run {stored.run} was prepared for {wanted}, and the configuration leads "
+            "elsewhere now",
+            todo="Use the configuration that it began with",
+        )
     )
 
 

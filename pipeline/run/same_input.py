@@ -9,7 +9,6 @@ from typing import get_args
 from pipeline.config import Config
 from pipeline.model import (
     RunAborted,
-    UsageError,
 )
 from pipeline.model.object_path import ObjectPath
 from pipeline.run.objects import (
@@ -29,6 +28,7 @@ from pipeline.runs.registry import (
 )
 from pipeline.runs.run_folder import is_stored, load
 from pipeline.store import Run, State
+from pipeline.store.run_entry import is_taken
 
 _UNFINISHED_STATES = tuple(state for state in get_args(State) if state in UNFINISHED)
 
@@ -42,14 +42,11 @@ def same_finished(path: Path | ObjectPath, config: Config, run_id: str) -> str |
     if known is None:
         return None
     if not _is_same(path, known, config):
-        raise UsageError(
-            f"run id {run_id} belongs to run {known.name} of {known.source}, and {path} has other "
-            "content. Give it an id of its own"
-        )
+        raise is_taken(known, run_id, None, path)
     if known.state not in UNFINISHED:
         return known.name
     if is_alive(config, known):
-        raise UsageError(f"another process works on run {known.name}, which has the id {run_id}")
+        raise is_taken(known, run_id, known.sha256, path)
     return None
 
 

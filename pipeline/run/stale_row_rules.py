@@ -30,7 +30,7 @@ class NewerRow(NamedTuple):
 
 
 class StaleRowDecision(Enum):
-    """What happens to a stale row."""
+    """The decision about a stale row."""
 
     SENT = "it is sent"
     IN_DOUBT = "it is sent, and may have been applied before"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.model import Snapshot, Status
+from pipeline.model.formatting import counted
 from pipeline.run.prepared import Prepared
 from pipeline.run.refusal import CUT_LAST_LINE
 from pipeline.runs.registry import fingerprint, is_simulated, open_store, run_lease_of
@@ -25,12 +26,12 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
             "they are sent one after the other, in row order"
         )
     for operation, rows in prepared.bound.irreversible.items():
-        yield f"{rows} rows of {operation} cannot be undone"
+        yield f"{counted(rows, 'row')} of {operation} cannot be undone"
     for warning in prepared.bound.warnings:
         places = list(map(str, warning.examples))
         if warning.rows > len(places):
             places.append("...")
-        yield f"{warning.text} ({warning.rows} rows: {', '.join(places)})"
+        yield f"{warning.text} ({counted(warning.rows, 'row')}: {', '.join(places)})"
     for account in prepared.accounts:
         for doubt in account.vendor.doubts(account.settings):
             yield f"account {account.name}: {doubt.what}. {doubt.advice}"
@@ -68,4 +69,4 @@ def _how_far(run: Run) -> str:
     rows = run.counts.get(Status.NOT_ATTEMPTED)
     if rows is None:
         return "it was killed"
-    return f"{rows} rows were not sent" if rows else "rows are in doubt"
+    return f"{counted(rows, 'row')} not sent" if rows else "rows are in doubt"

@@ -21,7 +21,7 @@ UNFINISHED = frozenset({"prepared", "sending"})
 
 
 def fingerprint(account: Account) -> str:
-    """What an account reaches, whatever its name, quotas and secrets are.
+    """The destination of an account, whatever its name, quotas and secrets are.
 
     Who signs in there is known only once secrets are read: see `run/credentials.py`.
     """

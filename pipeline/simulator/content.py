@@ -18,7 +18,7 @@ _DATE_TIME = re.compile(
 
 
 def is_json(content_type: str) -> bool:
-    """Return whether a Content-Type means JSON in UTF-8.
+    """True if a Content-Type means JSON in UTF-8.
 
     >>> is_json("Application/JSON; charset=utf-8"), is_json("application/json-patch+json")
     (True, False)

@@ -82,7 +82,7 @@ class StoredState:
         return token
 
     def is_good(self, vendor: str, token: str, now_utc_s: float) -> bool:
-        """Return whether this vendor issued the token and it is neither expired nor revoked."""
+        """True if this vendor issued the token and it is neither expired nor revoked."""
         found = self._db.execute(
             "SELECT 1 FROM token WHERE vendor = ? AND token = ? AND expires_utc_s > ?",
             (vendor, token, now_utc_s),

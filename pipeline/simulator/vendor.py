@@ -40,7 +40,7 @@ class Tokens(Protocol):
         """Create a token that never existed before."""
 
     def is_good(self, vendor: str, token: str, now_utc_s: float) -> bool:
-        """Return whether this vendor issued the token and it is neither expired nor revoked."""
+        """True if this vendor issued the token and it is neither expired nor revoked."""
 
 
 class Memory(Entities, Tokens, Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
 
-from pipeline.model import Status
+from pipeline.model import Status, UsageError
 
 State = Literal["prepared", "sending", "ended", "reported"]
 STATES: tuple[State, ...] = get_args(State)
@@ -50,3 +50,24 @@ class Run:
     description: str = ""
     credentials: Mapping[str, str] = field(default_factory=dict)
     commits: int = 0
+
+
+def is_taken(owner: Run, run_id: str, sha256: str | None, path: object) -> UsageError:
+    """The error for input that cannot be sent with an id of another run.
+
+    owner   the run that has `run_id`
+    sha256  of the input; None if it could not be read
+    path    the input, for people
+
+    >>> owner = Run(name="r1", source="a.csv", sha256="1", rows=1, started=datetime.min)
+    >>> print(is_taken(owner, "nightly", "1", "b.csv"))
+    another process works on run r1, which has the id nightly
+    >>> print(is_taken(owner, "nightly", "2", "b.csv"))
+    run id nightly belongs to run r1 of a.csv, and b.csv has other content. Give it an id of its own
+    """
+    if owner.sha256 != sha256:
+        return UsageError(
+            f"run id {run_id} belongs to run {owner.name} of {owner.source}, and {path} has other "
+            "content. Give it an id of its own"
+        )
+    return UsageError(f"another process works on run {owner.name}, which has the id {run_id}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import islice, takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,13 +20,16 @@ from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
 from pipeline.workers.claimer import Claimer
-from pipeline.workers.dependencies import Dependencies, Owner
+from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.patient_loop import MOMENT_S, PatientLoop
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.requests_in_flight import RequestsInFlight
 from pipeline.workers.row import Finish, Step, forget_precheck
 from pipeline.workers.wire import permit_for
+
+if TYPE_CHECKING:
+    from pipeline.workers.account_sender import AccountSender
 
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
@@ -51,7 +54,7 @@ class Pump:
         attempts: Attempts,
         reads: Reads,
         *,
-        owner: Owner,
+        owner: AccountSender,
     ) -> None:
         self._wire = deps.wire
         self._concurrency = deps.concurrency
@@ -186,7 +189,8 @@ class Pump:
         ready, concurrency, undecided = self._ready, self._concurrency, self._undecided
         limit = concurrency.limit
         are_probes_alone = undecided.is_suspected or concurrency.is_probing
-        self._send_many()
+        while self._send_many():
+            pass
         while ready:
             batch, step = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
@@ -231,19 +235,20 @@ class Pump:
         row = batch[0]
         return step is Step.PRECHECK and row.is_prechecked and self._reads.is_fresh(row)
 
-    def _send_many(self) -> None:
+    def _send_many(self) -> bool:
         """Send the first ready batches together, if nothing but places, connections and permits
-        decides how many.
+        decides how many; False if none was sent.
         """
         ready = self._ready
         if not self._owner.is_calm or self._waits_for_permit:
-            return
+            return False
         most = max(self._admitted, self._concurrency.limit - self._busy)
         most = self._account_limiter.free(min(most, len(ready)))
         updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, most))
-        most = sum(1 for _ in updates)
-        if connections := self._wire.take(most):
+        connections = self._wire.take(sum(1 for _ in updates)) if most > 0 else []
+        if connections:
             self._start_first(connections)
+        return bool(connections)
 
     def _send_first(self) -> bool:
         """Send the first ready batch; False if it has to wait."""

@@ -58,6 +58,19 @@ def test_a_good_file_is_sent_and_the_exit_code_is_0(shop, vendor):
     assert max(map(len, ended.err.splitlines())) <= max(80, len(str(shop)) + 80)
 
 
+def test_each_message_about_a_row_is_told_once(shop, vendor):
+    drop(shop, coupon(1), invalid(2))
+    checked = typed(shop, "check", "inputs/xsolla.coupon/coupons.csv")
+    assert (checked.out + checked.err).count("expected a date and time") == 1
+    asked = typed(shop, "run", "--simulate", "inputs/xsolla.coupon/coupons.csv")
+    assert "row 2 (line 3), column date_start" in asked.words.split("account shop")[0]
+    assert "coupons.csv, row 2" not in asked.words
+    for command in ("verify", "undo", "resume"):
+        refused_ = typed(shop, command, "latest")
+        assert refused_.code == 2
+        assert "was sent to a simulator, which is gone" in refused_.words
+
+
 def test_former_flags_are_taken_and_their_new_names_told(shop, vendor):
     drop(shop, coupon(1))
     run = pipeline(shop, "run", "--yes", "--no-brake", "--keep-before")
@@ -127,6 +140,8 @@ def test_samples_cannot_reach_a_real_account(shop, vendor):
     assert "--simulate" in ended.words
     assert vendor.stats()["requests"] == 0
     nothing = typed(shop, "run", "--yes")  # the drop folder does not hold them
+    checked = typed(shop, "check")
+    assert (checked.code, "No files in inputs: nothing to do." in checked.out) == (0, True)
     assert (nothing.code, "nothing to do" in nothing.words) == (0, True)
 
 

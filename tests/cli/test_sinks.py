@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.cli.console import ConsoleOutput
 from pipeline.notify.events import RunFailed
 from pipeline.notify.formatting import as_json, as_text, body
-from tests.cli.command import Ended, environment, start, typed
+from tests.cli.command import Ended, environment, pipeline, start, typed
 from tests.waiting import until
 from tests.workplace import COLUMNS, Simulator, configure, coupon, drop
 
@@ -105,11 +105,8 @@ def shown_by(house: Path, *arguments: str) -> str:
     ],
 )
 def test_nothing_that_a_terminal_obeys_reaches_it(house: Path, arguments: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
-        cwd=house, env=environment(), capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
-    text = (done.stdout + done.stderr).decode()
+    done = pipeline(house, *arguments)
+    text = done.out + done.err
     assert text
     assert_harmless(text)
 

@@ -127,6 +127,15 @@ def test_it_is_never_below_one():
     assert concurrency.limit == 1
 
 
+@pytest.mark.parametrize(("later_s", "is_lowered"), [(0.005, False), (0.008, True)])
+def test_a_few_milliseconds_more_are_the_machine_s(later_s, is_lowered):
+    concurrency = Concurrency(most=50)
+    now_s = rounds(concurrency, 40, latency_s=0.001)
+    before = concurrency.limit
+    rounds(concurrency, 2, latency_s=later_s, now_s=now_s)
+    assert (concurrency.limit < before) is is_lowered
+
+
 def test_answers_that_take_clearly_longer_lower_it():
     concurrency = Concurrency(most=64, start=32)
     now_s = rounds(concurrency, 20)

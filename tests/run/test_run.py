@@ -7,8 +7,9 @@ import os
 import resource
 import signal
 import time
+from bisect import bisect
 from collections import Counter, defaultdict
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -201,38 +202,43 @@ async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
 @pytest.mark.timeout(120)
 async def test_the_quota_is_used_and_never_passed(tmp_path):
     """8 s against strict sliding windows, 20 ms ± 10 ms away; `make pacing` takes its time."""
+    cases = {"slow": (20, 1), "fast": (200, 1), "shares": (200, 4)}
     late_s: list[float] = []
-    given = ("--latency-ms", "20", "--jitter-ms", "10")
-    with (
-        simulator("--quota", "20/s", *given) as slow,
-        simulator("--quota", "200/s", *given) as fast,
-    ):
+    with ExitStack() as stack:
+        vendors = {
+            name: stack.enter_context(
+                simulator("--quota", f"{per_s}/s", "--latency-ms", "20", "--jitter-ms", "10")
+            )
+            for name, (per_s, _) in cases.items()
+        }
         async with anyio.create_task_group() as clock:
             clock.start_soon(watch_the_clock, late_s)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(send_for_8_s, tmp_path / "slow", slow, 20)
-                tasks.start_soon(send_for_8_s, tmp_path / "fast", fast, 200)
+                for name, (per_s, shares) in cases.items():
+                    tasks.start_soon(send_for_8_s, tmp_path / name, vendors[name], per_s, shares)
             clock.cancel_scope.cancel()
-        used = {20: used_of(slow, 20), 200: used_of(fast, 200)}
+        used = {name: used_of(vendors[name], per_s) for name, (per_s, _) in cases.items()}
     late_s.sort()
     is_busy = late_s[len(late_s) * 9 // 10] > 0.002
     print(f"used of the quotas: {used}; the machine is {'busy' if is_busy else 'idle'}")
     assert min(used.values()) >= (0.4 if is_busy else 0.95)
 
 
-async def send_for_8_s(folder: Path, vendor: Simulator, per_s: int) -> None:
+async def send_for_8_s(folder: Path, vendor: Simulator, per_s: int, shares: int) -> None:
     path = drop(folder, *map(coupon, range(1, per_s * 8 + 1)))
-    config = configure(folder, vendor.base_url, quota=f'"{per_s}/s"', in_flight=32)
+    more = f"shares = {shares}"
+    config = configure(folder, vendor.base_url, quota=f'"{per_s}/s"', in_flight=64, more=more)
     summary = await send(path, config)
     assert summary.statuses[Status.UPDATED] == per_s * 8
 
 
 def used_of(vendor: Simulator, per_s: int) -> float:
-    """The share of the quota that was used; nothing was refused."""
+    """The share of the quota that was used after the first second; nothing was refused."""
     log = list(vendor.get("log"))
     assert Counter(entry["status"] for entry in log) == {204: per_s * 8}
     arrived = sorted(entry["arrived_s"] for entry in log)
-    return (len(arrived) - 1) / (per_s * (arrived[-1] - arrived[0]))
+    begin, end = (bisect(arrived, arrived[0] + after_s) for after_s in (1, 7))
+    return (end - begin) / (per_s * 6)
 
 
 async def watch_the_clock(late_s: list[float]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect
-from collections import Counter
 from itertools import count
 
 import anyio
@@ -20,7 +18,7 @@ from pipeline.simulator import serve
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.refusals import MAX_PROBES
 from tests.cli.command import typed
-from tests.run.test_run import send, watch_the_clock
+from tests.run.test_run import send
 from tests.workplace import ENVIRON, configure, coupon, drop, row_of, simulator
 
 PAUSE = """
@@ -108,31 +106,6 @@ async def test_a_run_of_before_there_were_shares_had_one(tmp_path):
     changed = configure(tmp_path, "http://127.0.0.1:9", more="shares = 2")
     with pytest.raises(ConfigError, match="began with shares = 1 for account shop"):
         reopen(prepared.run, changed)
-
-
-@pytest.mark.quiet("measures how much of a quota is used")
-@pytest.mark.timeout(120)
-async def test_shares_use_the_quota_and_never_pass_it(tmp_path):
-    """A strict window of the whole, 20 ms away, judges the parts: 7 s, once all of them send."""
-    path = drop(tmp_path, *map(coupon, range(1, 200 * 9)))
-    late_s: list[float] = []
-    with simulator("--quota", "200/s", "--latency-ms", "20") as vendor:
-        config = configure(
-            tmp_path, vendor.base_url, quota='"200/s"', in_flight=64, more="shares = 4"
-        )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch_the_clock, late_s)
-            summary = await send(path, config)
-            tasks.cancel_scope.cancel()
-        log = list(vendor.get("log"))
-    assert Counter(entry["status"] for entry in log) == {204: summary.rows}
-    arrived = sorted(entry["arrived_s"] for entry in log)
-    begin, end = (bisect(arrived, arrived[0] + after_s) for after_s in (1, 8))
-    used = (end - begin) / (200 * 7)
-    late_s.sort()
-    is_busy = late_s[len(late_s) * 9 // 10] > 0.002
-    print(f"{used:.3f} of the quota used, the machine is {'busy' if is_busy else 'idle'}")
-    assert used >= (0.4 if is_busy else 0.96)
 
 
 @pytest.mark.quiet("what arrives more than 0.1 s after a pause began is a fault")

@@ -273,7 +273,9 @@ def what_is_wrong(run: Recorded, image: Image, to: Path) -> list[str]:
     return missing
 
 
-def carried_on(run: Recorded, image: Image, vendor: Simulator, to: Path) -> list[str]:
+def carried_on(
+    run: Recorded, image: Image, vendor: Simulator, to: Path, driver: Driver
+) -> list[str]:
     """Carry the run on from an image; the promises that this breaks."""
     folder = restored(image, run.root, to / ".pipeline")
     if folder is None:
@@ -282,8 +284,7 @@ def carried_on(run: Recorded, image: Image, vendor: Simulator, to: Path) -> list
         (to / name).symlink_to(run.place.folder / name)
     mark = mark_in_log(vendor)
     claimed, statuses = read_record(folder)
-    with closing(Driver()) as driver:
-        code, said = driver.obey(LiveOverrides(str(to), ["resume", "--yes", folder.name]))
+    code, said = driver.obey(LiveOverrides(str(to), ["resume", "--yes", folder.name]))
     if code not in {0, 1, 3} or "Traceback" in said:
         return [said]
     lines, wrong = report_in(to)
@@ -304,10 +305,11 @@ def losses(
         to = folder / f"image-{number}"
         wrong += what_is_wrong(run, image, to)
         shutil.rmtree(to, ignore_errors=True)
-    for number, image in enumerate(images(run, given.resumes, chance, first=run.begun)):
-        to = folder / f"resume-{number}"
-        to.mkdir()
-        wrong += carried_on(run, image, vendor, to)
+    with closing(Driver()) as driver:
+        for number, image in enumerate(images(run, given.resumes, chance, first=run.begun)):
+            to = folder / f"resume-{number}"
+            to.mkdir()
+            wrong += carried_on(run, image, vendor, to, driver)
     done = f"{len(run.events)} events, {given.images} images, {given.resumes} carried on"
     print(f"{shape.name}: {done}, {len(wrong)} violations", flush=True)
     return wrong

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.torture.lives import Driver
 from tests.torture.power_loss import (
     Disk,
     Event,
@@ -77,10 +78,11 @@ def test_what_the_ledger_returned_for_survives_loss_of_power(tmp_path, shape, nu
             to = tmp_path / f"image-{place}"
             assert what_is_wrong(run, image, to) == []
             shutil.rmtree(to, ignore_errors=True)
-        for place, image in enumerate(images(run, 3, chance, first=run.begun)):
-            to = tmp_path / f"resume-{place}"
-            to.mkdir()
-            assert carried_on(run, image, vendor, to) == []
+        with closing(Driver()) as driver:
+            for place, image in enumerate(images(run, 3, chance, first=run.begun)):
+                to = tmp_path / f"resume-{place}"
+                to.mkdir()
+                assert carried_on(run, image, vendor, to, driver) == []
         losses = [  # a disk that takes no notice of a sync loses what was on record
             what_is_wrong(run, image, tmp_path / f"lie-{place}")
             for place, image in enumerate(images(run, 20, chance, first=run.begun, is_honest=False))

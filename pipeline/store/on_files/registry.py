@@ -15,7 +15,7 @@ from pipeline.model import Status, UsageError
 from pipeline.store.contract import LedgerError
 from pipeline.store.database import damaged, sum_of
 from pipeline.store.on_files.registry_file import RegistryFile
-from pipeline.store.run_entry import STATES, Run, State
+from pipeline.store.run_entry import STATES, Run, State, is_taken
 from pipeline.store.seam import Share, ShareChange, ShareState
 
 _COLUMNS = (
@@ -60,8 +60,8 @@ class FileRegistry:
                 cursor = connection.execute(_ADD, _values(run))
             except sqlite3.IntegrityError as error:
                 owner = self.by_run_id(run.run_id) if run.run_id is not None else None
-                if owner is not None:
-                    raise UsageError(f"run id {run.run_id} belongs to run {owner.name}") from error
+                if owner is not None and run.run_id is not None:
+                    raise is_taken(owner, run.run_id, run.sha256, run.source) from error
                 raise LedgerError(f"run {run.name} is in {self._path} already") from error
             added = replace(run, sequence=int(cursor.lastrowid or 0))
             _put(connection, added)
@@ -116,7 +116,7 @@ class FileRegistry:
         with self._file.commit() as connection:
             owner, run = self.by_run_id(run_id), self._known(name)
             if owner is not None and owner.name != name:
-                raise UsageError(f"run id {run_id} belongs to run {owner.name}")
+                raise is_taken(owner, run_id, run.sha256, run.source)
             if run.run_id is None:
                 _put(connection, replace(run, run_id=run_id))
 

@@ -17,7 +17,7 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.postgres.connections import PgConnection, PgConnections, damaged, durable
 from pipeline.store.postgres.run_record import checksum_of, record_of, run_of
 from pipeline.store.postgres.text import stored, unstored
-from pipeline.store.run_entry import Run, State
+from pipeline.store.run_entry import Run, State, is_taken
 from pipeline.store.seam import Order, Share, ShareChange, ShareState
 
 _SELECT: LiteralString = "select sequence, checksum, record from pipeline.runs "
@@ -65,7 +65,7 @@ class PgRegistry:
                     if replace(found, sequence=0) == replace(run, sequence=0):
                         return found  # its answer was lost
                     raise LedgerError(f"run {run.name} is in {self._label} already")
-                self._refuse_id(connection, run.name, run.run_id)
+                self._refuse_id(connection, run, run.run_id)
                 cursor = connection.execute(_ADD, (stored(run.name), *_columns(run, run.sha256)))
                 added = replace(run, sequence=cursor.fetchall()[0][0])
                 self._put(connection, added)
@@ -113,7 +113,7 @@ class PgRegistry:
                 run = self._one(connection, "where name = %s for update", name)
                 if run is None:
                     raise LedgerError(f"run {name} is not in {self._label}")
-                self._refuse_id(connection, name, run_id)
+                self._refuse_id(connection, run, run_id)
                 changed = change(run)
                 self._put(connection, changed)
                 return changed
@@ -123,12 +123,12 @@ class PgRegistry:
         except errors.UniqueViolation as error:  # given to two runs at once
             raise UsageError(f"run id {run_id} belongs to another run") from error
 
-    def _refuse_id(self, connection: PgConnection, name: str, run_id: str | None) -> None:
+    def _refuse_id(self, connection: PgConnection, run: Run, run_id: str | None) -> None:
         """Raise UsageError if an id belongs to another run."""
         if run_id is not None:
             owner = self._one(connection, "where run_id = %s", run_id)
-            if owner is not None and owner.name != name:
-                raise UsageError(f"run id {run_id} belongs to run {owner.name}")
+            if owner is not None and owner.name != run.name:
+                raise is_taken(owner, run_id, run.sha256, run.source)
 
     def _put(self, connection: PgConnection, run: Run) -> None:
         record = record_of(run)

@@ -1,4 +1,4 @@
-"""What rich shows, without characters that a terminal obeys."""
+"""Text for rich, without characters that a terminal obeys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will send, for a person to confirm."""
+"""The summary of a run that a person confirms before it is sent."""
 
 from __future__ import annotations
 

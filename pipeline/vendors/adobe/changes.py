@@ -1,4 +1,4 @@
-"""What a row changes: its columns, checked, as operations of JSON Patch."""
+"""The changes of a row: its columns, checked, as operations of JSON Patch."""
 
 from __future__ import annotations
 

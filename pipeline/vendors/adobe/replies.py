@@ -1,4 +1,4 @@
-"""What a reply to an update means."""
+"""The meaning of replies to updates."""
 
 from __future__ import annotations
 

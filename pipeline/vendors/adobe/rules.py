@@ -1,4 +1,4 @@
-"""What may be sent and what may be sent again, with the precondition that makes it so; doubts."""
+"""Rules for rows: refusals, doubts, repetition and preconditions."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def repeatable(s: AdobeSettings, job: FallbackOffer) -> bool:
 
 
 def is_guarded(s: AdobeSettings, job: FallbackOffer) -> bool:
-    """Return whether Adobe would refuse the job the second time."""
+    """True if Adobe would refuse the job the second time."""
     if s.api == "xcore":  # SERVICE: an etag that is not the offer's any more gets a 409
         return "etag" in job.model_fields_set
     return preconditions.is_guarded(steps_of(s, job))
@@ -189,7 +189,7 @@ def writes(s: AdobeSettings, job: FallbackOffer) -> frozenset[str] | None:
 
 
 def gap(s: AdobeSettings) -> str:
-    """What no precondition of this API notices; empty if there is no such gap."""
+    """The changes that no precondition of this API notices; empty if there are none."""
     if s.api == "xcore":
         return ""
     return (

@@ -107,7 +107,7 @@ def _container_faults(s: AdobeSettings) -> Iterator[str]:
 
 
 def _may_hold_credentials(url: str) -> bool:
-    """Return whether credentials may be sent to this address.
+    """True if credentials may be sent to this address.
 
     >>> _may_hold_credentials("http://127.0.0.1:8080/token"), _may_hold_credentials("http://a/b")
     (True, False)

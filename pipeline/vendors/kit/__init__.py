@@ -1,4 +1,4 @@
-"""What vendors are made with: contract, classification, comparison, JSON Patch. Pure.
+"""Parts of every vendor: contract, classification, comparison, JSON Patch. Pure.
 
 Not here: facts of one vendor.
 """

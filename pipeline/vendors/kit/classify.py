@@ -341,7 +341,7 @@ def plain(text: str, most: int) -> str:
 
 
 def is_html(reply: Reply) -> bool:
-    """Return whether the body is markup by its type or its first character.
+    """True if the body is markup by its type or its first character.
 
     >>> is_html(Reply(200, {}, b"  <!doctype html>"))
     True
@@ -351,7 +351,7 @@ def is_html(reply: Reply) -> bool:
 
 
 def is_empty_or_json(reply: Reply) -> bool:
-    """Return whether the body is empty or JSON. A body cut short only must not be markup.
+    """True if the body is empty or JSON. A body cut short only must not be markup.
 
     >>> is_empty_or_json(Reply(200, {}, b"Please log in"))
     False

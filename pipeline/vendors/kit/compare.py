@@ -340,7 +340,7 @@ class _Replay:
             yield step._replace(found=None if found is ABSENT else found)
 
     def _is_decided(self, place: Place, document: Mapping[str, Any]) -> bool:
-        """Return whether a difference at a place proves that the patch was not applied."""
+        """True if a difference at a place proves that the patch was not applied."""
         if any(overlap(place, other) for other in self.moved):
             return False
         test = self.counted.get(place)
@@ -361,7 +361,7 @@ class _Replay:
         return any(_is_within(place, other) for other in self.known)
 
     def _is_item(self, place: Place) -> bool:
-        """Return whether a place is, or may be, an item of a list rather than a member."""
+        """True if a place is, or may be, an item of a list rather than a member."""
         in_a_list = place and _IN_A_LIST.fullmatch(place[-1])
         return bool(in_a_list) and not isinstance(value_at(self.document, place[:-1]), dict)
 
@@ -434,5 +434,5 @@ def _is_within(place: Place, other: Place) -> bool:
 
 
 def overlap(one: Place, other: Place) -> bool:
-    """Return whether one place is at or below the other."""
+    """True if one place is at or below the other."""
     return all(first == second for first, second in zip(one, other, strict=False))

@@ -574,7 +574,7 @@ class Account:
         except KeyError:
             what = f"vendor {self.vendor.name} has no operation {name!r}"
             expected = " or ".join(sorted(self.vendor.by_name))
-            raise InputError([Fault(what=what, expected=expected)]) from None
+            raise InputError(Fault(what=what, expected=expected)) from None
 
     def batch_size(self, operation: str) -> int:
         """Jobs that one request of this operation carries at most."""

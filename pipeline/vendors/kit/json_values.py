@@ -13,7 +13,7 @@ _MAX_LEVELS = 100  # every JSON parser has a limit; ours is 200
 
 
 def is_json(value: Any) -> bool:
-    """Return whether a value is the same after it is written as JSON and read again.
+    """True if a value is the same after it is written as JSON and read again.
 
     >>> is_json({"a": [1, 2.5, None]}), is_json([float("nan")]), is_json({1: 2})
     (True, False, False)
@@ -46,7 +46,7 @@ def _is_simple(value: Any) -> bool:
 
 
 def is_whole(text: str) -> bool:
-    r"""Return whether UTF-8 can hold a text. It cannot hold half a surrogate pair.
+    r"""True if UTF-8 can hold a text. It cannot hold half a surrogate pair.
 
     >>> is_whole("größe"), is_whole("\ud800")
     (True, False)

@@ -19,7 +19,7 @@ _ANYTHING: Final = ...  # a value copied from elsewhere; a deep copy keeps it
 
 
 def is_harmless(step: PatchStep) -> bool:
-    """Return whether applying a step twice has the effect of once. `add` to a list inserts: False.
+    """True if applying a step twice has the effect of once. `add` to a list inserts: False.
 
     >>> steps = PatchStep("add", ("name",), "x"), PatchStep("add", ("tags", "-"), "x")
     >>> [is_harmless(step) for step in steps]
@@ -31,7 +31,7 @@ def is_harmless(step: PatchStep) -> bool:
 
 
 def is_guarded(steps: Sequence[PatchStep]) -> bool:
-    """Return whether the tests at the start of a patch make it fail the second time.
+    """True if the tests at the start of a patch make it fail the second time.
 
     >>> is_guarded([PatchStep("test", ("tags",), ["a"]), PatchStep("add", ("tags", "-"), "x")])
     True
@@ -41,7 +41,7 @@ def is_guarded(steps: Sequence[PatchStep]) -> bool:
 
 
 def can_be_guarded(steps: Sequence[PatchStep]) -> bool:
-    """Return whether there are documents for which `guards_for` finds a test.
+    """True if there are documents for which `guards_for` finds a test.
 
     >>> can_be_guarded([PatchStep("copy", ("b",), source=("a",))])
     False
@@ -95,7 +95,7 @@ def _stem(place: Place) -> Place:
 
 
 def _ends_untrue(test: PatchStep, steps: Sequence[PatchStep]) -> bool:
-    """Return whether `steps` certainly leave another value at the place that `test` tests.
+    """True if `steps` certainly leave another value at the place that `test` tests.
 
     >>> draft = PatchStep("test", ("status",), "draft")
     >>> _ends_untrue(draft, [PatchStep("replace", ("status",), "approved")])
@@ -114,7 +114,7 @@ def _ends_untrue(test: PatchStep, steps: Sequence[PatchStep]) -> bool:
 
 
 def _surely_differ(one: Any, other: Any) -> bool:
-    """Return whether the two differ for every value of `_ANYTHING` in `one`.
+    """True if the two differ for every value of `_ANYTHING` in `one`.
 
     >>> _surely_differ([1, ...], [1]), _surely_differ([1, ...], [1, 2])
     (True, False)

@@ -1,4 +1,4 @@
-"""What a reply means."""
+"""The meaning of replies."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _is_true(reply: Reply) -> bool:
 
 
 def _may_be_one_row(answer: Answer) -> bool:
-    """Return whether a row of a group may be at fault. 502, 503, 504 and silence blame no row."""
+    """True if a row of a group may be at fault. 502, 503, 504 and silence blame no row."""
     return (
         answer.verdict is Verdict.REJECTED
         or answer.http_status == _SERVER_ERROR

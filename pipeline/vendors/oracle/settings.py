@@ -30,8 +30,7 @@ _CREDENTIALS: Final[Mapping[str, tuple[str, ...]]] = {
 class OracleSettings(VendorSettings):
     """Settings of an account at Billing Care.
 
-    base_url       up to the version, as https://billing.example.com:7002/bcws/webresources/v1.0;
-                   INDEX shows the path with and without that prefix, so it is written out
+    base_url       INDEX shows the path with and without its prefix, so it is written out
     auth           "bearer": client_id and client_secret get a token (TOKEN), or access_token is
                    one; "basic": user and password, at sites that have it (inferred); "none": test
                    systems may accept calls without (AUTH)
@@ -41,6 +40,10 @@ class OracleSettings(VendorSettings):
                    how many rows are too many: 1 is safe
     """
 
+    base_url: str = Field(
+        description="Address of your site, up to the version of the API.",
+        examples=["https://billing.example.com:7002/bcws/webresources/v1.0"],
+    )
     auth: Literal["bearer", "basic", "none"] = Field(
         default="bearer",
         description=(

@@ -1,4 +1,4 @@
-"""What a value of a row must be: ids of BRM, statuses, dates, notes."""
+"""Types and rules of a row's values: ids of BRM, statuses, dates, notes."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ _RFC3339 = re.compile(
 
 @lru_cache(maxsize=4096)  # the dates of a file repeat
 def is_date(text: str) -> bool:
-    """Return whether `text` is a moment in the format of RFC 3339.
+    """True if `text` is a moment in the format of RFC 3339.
 
     >>> is_date("2027-06-01T00:00:00+02:00"), is_date("2027-06-31T00:00:00+02:00")
     (True, False)

@@ -1,4 +1,4 @@
-"""What the values of the two bodies must be."""
+"""Types and rules of the values in the two bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reply means."""
+"""The meaning of replies, and of the reply to the probe."""
 
 from __future__ import annotations
 

@@ -128,8 +128,12 @@ def test_a_schedulers_run_id_belongs_to_one_run(runs):
     runs.add(run("a", run_id="nightly"))
     runs.add(run("b"))
     runs.add(run("c"))  # any number without one
-    with pytest.raises(UsageError, match="run id nightly belongs to run a"):
+    with pytest.raises(
+        UsageError, match="another process works on run a, which has the id nightly"
+    ):
         runs.add(run("d", run_id="nightly"))
+    with pytest.raises(UsageError, match=r"belongs to run a of .*, and .* has other content"):
+        runs.add(run("d", run_id="nightly", sha256="other"))
     with pytest.raises(LedgerError, match=r"run b is in .* already"):
         runs.add(run("b", run_id="other"))
     assert [each.name for each in runs.all(states=STATES)] == ["c", "b", "a"]
