@@ -279,7 +279,7 @@ def durable(connection: PgConnection) -> Iterator[None]:
 
 
 def _unless(is_over: Callable[[], bool], gen: PQGen[T]) -> PQGen[T]:
-    """`gen`, which is told of what it waits for, or that nothing came, until it `is_over`."""
+    """`gen`, ended with an error if it `is_over` while nothing comes."""
     try:
         wanted = next(gen)
         while True:
