@@ -36,7 +36,7 @@ MAY_USE: dict[str, set[str]] = {
         *("store.parquet", "store.checksums", "store.frame_values", "store.thrift"),
         *("polars", "pydantic", "pydantic_core"),
     },
-    "pacing": {"model", "vendors", "store", "aiolimiter", "anyio"},
+    "pacing": {"model", "vendors", "store", "anyio"},
     "workers": {
         *("model", "pacing", "vendors"),
         *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
@@ -129,7 +129,7 @@ DECISIONS = {
         "object_storage": "failures",
         "pacing": (
             "circuit_breaker concurrency departures limit_headers limiter_settings margin pause "
-            "probes quota_parts rate strays suspicion throttle unrecorded windows"
+            "probes quota_parts rate spacing strays suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
@@ -158,7 +158,7 @@ DECIDES_WITH = VALUES | {
     *("difflib", "email.utils", "fnmatch", "hashlib", "heapq", "html", "http", "pathlib"),
     *("shlex", "struct", "zlib"),
 }
-ACTS = {"aiohttp", "aiolimiter", "anyio"}  # libraries with effects: no pure file imports them
+ACTS = {"aiohttp", "anyio"}  # libraries with effects: no pure file imports them
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
 
 # Calls that reach a clock or the disk through a type which is fine as a value.
@@ -524,11 +524,10 @@ def test_imports_point_down_only() -> None:
 def test_each_outside_library_stays_in_its_rooms() -> None:
     rooms = {
         library: {room for room, may in MAY_USE.items() if library in may}
-        for library in ("polars", "aiolimiter", "aiohttp", "httptools", "click", "rich")
+        for library in ("polars", "aiohttp", "httptools", "click", "rich")
     }
     assert rooms == {
         "polars": {"jobs", "loader", "reporter", "store", "ui"},
-        "aiolimiter": {"pacing"},
         "aiohttp": {"workers", "simulator", "notify"},
         "httptools": {"workers"},
         "click": {"cli"},

@@ -28,6 +28,7 @@ class AccountLimiter:
                   to leave
 
     is_closed     it gives no more permits
+    cancelled     how often waits for permits were ended
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class AccountLimiter:
         self._waiting: set[asyncio.Future[bool]] = set()
         self._callbacks: dict[Callable[[], None], Callable[[], None]] = {}  # -> what removes it
         self.is_closed = False
+        self.cancelled = 0
         self.watched = limiter.watched
         self.take = limiter.take
         self.on_reply = limiter.on_reply
@@ -138,8 +140,14 @@ class AccountLimiter:
         has_taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def call() -> None:
-            if not has_taken.done():
+            if has_taken.done():
+                return
+            if not self._is_sure:
+                self.call_when_free(call)
+                return
+            try:
                 take()
+            finally:
                 has_taken.set_result(True)
 
         self._waiting.add(has_taken)
@@ -153,6 +161,7 @@ class AccountLimiter:
 
     def cancel_waits(self) -> None:
         """End every wait for a permit without one."""
+        self.cancelled += 1
         callbacks, self._callbacks = self._callbacks, {}
         for callback, remove in callbacks.items():
             remove()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from pipeline.model import Answer, Reply, Verdict
 from pipeline.model.pause import AskedPause
@@ -115,7 +115,7 @@ class RateLimiter:
         if most <= 0 or not self.is_sure or (self._room <= 0 and not self._find_room()):
             return 0
         most = min(most, self._room)
-        return most if self._bucket is None else self._bucket.free(most)
+        return most if self._bucket is None else self._bucket.free(most, self._clock())
 
     def take(self, count: int) -> int:
         """Count requests that are sent now, as many as are `free`: the number of the first.
@@ -143,7 +143,7 @@ class RateLimiter:
             self._room, self._bucket = 0, None
             if per_s < math.inf:
                 is_learned = per_s < self.terms.even_per_s
-                self._bucket = SpacingBucket(*spacing(per_s, is_learned=is_learned))
+                self._bucket = SpacingBucket(*spacing(per_s, is_learned=is_learned), self._clock())
                 if was_limited:
                     self._bucket.fill()
         return self._bucket
@@ -155,9 +155,9 @@ class RateLimiter:
         """Seconds until whoever is first may take a permit."""
         wait_s, bucket = self._wait_s(), self._current_bucket()
         if bucket is not None:
-            wait_s = max(wait_s, bucket.free_in_s())
-            if wait_s > 0 and bucket.max_rate > 1:  # else a late slot is lost
-                permits = TOGETHER_S * bucket.max_rate / bucket.time_period
+            wait_s = max(wait_s, bucket.free_in_s(self._clock()))
+            if wait_s > 0 and bucket.slots > 1:  # else a late slot is lost
+                permits = TOGETHER_S * bucket.per_s
                 return max(wait_s, TOGETHER_S if permits >= MANY else GRAIN_S)
         return wait_s
 
@@ -183,7 +183,7 @@ class RateLimiter:
             return False
         self._room, bucket = self._departures.room(now_s), self._current_bucket()
         if bucket is not None:  # the rate may have changed when they were sent
-            self._room = min(self._room, int(bucket.max_rate))
+            self._room = min(self._room, bucket.slots)
         return self._room > 0
 
     def _forget_room(self) -> None:
@@ -268,12 +268,10 @@ class RateLimiter:
         if self.pause.start(seconds, left_s, words, run):
             self._paused()
 
-    @contextmanager
-    def watched(self, on_pause: OnPause) -> Iterator[None]:
+    def watched(self, on_pause: OnPause) -> AbstractContextManager[None]:
         """While the block runs, call `on_pause` for the current pause and for each new one."""
         # a closed limiter reports the recorded pause once it opens: it may be lifted until then
-        with self.pause.watched(on_pause, is_known=self.is_open):
-            yield
+        return self.pause.watched(on_pause, is_known=self.is_open)
 
     # Sharing with other processes, which know only recorded send times...
 

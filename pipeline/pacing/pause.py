@@ -1,4 +1,4 @@
-"""The pause that a vendor asks for. Pure: the time is an argument."""
+"""A pause that a vendor asked for: how long it lasts, on record, and as text. Pure."""
 
 from __future__ import annotations
 
@@ -9,57 +9,8 @@ from pipeline.model.pause import AskedPause
 from pipeline.store.seam import StoredPause
 from pipeline.vendors.kit.numbers import LONGEST_S
 
-BLIND_S, LONGEST_BLIND_S = 0.1, 10.0
-"""Seconds of the pause after a refusal that names no time, at first and at most; each further one
-doubles it."""
-
 ANNOUNCED_S = 5.0
 """A longer wait is announced."""
-
-
-class Pause:
-    """The end of the pause of a quota.
-
-    longest_blind_s  longest pause after a refusal that names no time
-
-    >>> pause = Pause()
-    >>> pause.on_refusal(7.0, left_s=0.0, now_s=1.0)
-    >>> pause.on_refusal(2.0, left_s=0.0, now_s=1.5)
-    >>> pause.until_s
-    8.0
-    """
-
-    __slots__ = ("_blind_s", "_longest_blind_s", "until_s")
-
-    def __init__(self, longest_blind_s: float = LONGEST_BLIND_S) -> None:
-        self._longest_blind_s = longest_blind_s
-        self.lift()
-
-    def lift(self) -> None:
-        """End the pause."""
-        self.until_s = float("-inf")
-        self._blind_s = min(BLIND_S, self._longest_blind_s)
-
-    def on_refusal(self, seconds: float | None, left_s: float, now_s: float) -> None:
-        """The vendor refused a request sent at `left_s`. The pause that ends last holds.
-
-        seconds  that the vendor asks to wait; None if it names no time
-        """
-        if seconds is None:
-            if left_s < self.until_s:
-                return  # sent before the current pause
-            seconds = self._blind_s
-            self._blind_s = min(self._longest_blind_s, 2.0 * self._blind_s)
-        self.until_s = max(self.until_s, now_s + seconds)
-
-    def on_success(self, left_s: float) -> None:
-        """The vendor accepted a request sent at `left_s`."""
-        if left_s >= self.until_s:
-            self._blind_s = min(BLIND_S, self._longest_blind_s)
-
-    def left_s(self, now_s: float) -> float:
-        """Seconds until the pause ends; 0 if there is none."""
-        return max(0.0, self.until_s - now_s)
 
 
 def remaining_s(asked: AskedPause, now_s: float) -> float:

@@ -1,12 +1,17 @@
-"""The pause of one quota that the vendor asked for: who hears of it, and if it is on record."""
+"""The pause of one quota that the vendor asked for: its end, its listeners, its record."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.pause import LONGEST_BLIND_S, Pause, remaining_s
+from pipeline.pacing.pause import remaining_s
+
+BLIND_S, LONGEST_BLIND_S = 0.1, 10.0
+"""Seconds of the pause after a refusal that names no time, at first and at most; each further one
+doubles it."""
 
 OnPause = Callable[[AskedPause, float], None]
 """Called with a pause and the time, in UTC seconds since 1970."""
@@ -20,6 +25,8 @@ class QuotaPause:
     max_wait_s   longest pause after a refusal that names no time
     on_longer    is called if the pause begins or becomes longer
     on_lift      is called if it ends before its time
+
+    until_s  when it ends, by the monotonic clock; in the past if there is none
     """
 
     def __init__(
@@ -35,75 +42,70 @@ class QuotaPause:
         self._utc = utc
         self._on_longer = on_longer
         self._on_lift = on_lift
-        self._pause = Pause(min(LONGEST_BLIND_S, max_wait_s))
+        self._longest_blind_s = min(LONGEST_BLIND_S, max_wait_s)
+        self._blind_s = self._first_blind_s = min(BLIND_S, self._longest_blind_s)
+        self.until_s = -math.inf
         self._asked: AskedPause | None = None
         self._is_on_record = False
         self._on_pause: list[OnPause] = []
 
     @property
-    def until_s(self) -> float:
-        """When it ends, by the monotonic clock; in the past if there is none."""
-        return self._pause.until_s
-
-    @property
     def left_s(self) -> float:
         """Seconds until it ends; 0 if there is none."""
-        return self._pause.left_s(self._clock())
+        return max(0.0, self.until_s - self._clock())
 
     def start(self, seconds: float | None, left_s: float, words: str, run: str = "") -> bool:
-        """The vendor asked for a pause in its reply to a request sent at `left_s`.
+        """The vendor refused a request sent at `left_s`. The pause that ends last holds.
 
-        seconds  None if it names no time
+        seconds  that it asks to wait; None if it names no time
         words    of the vendor, for people
         run      name of the run that sent the request
         returns  True if a pause began or became longer
         """
-        now_s, before_s = self._clock(), self.until_s
-        self._pause.on_refusal(seconds, left_s, now_s)
-        if self.until_s <= before_s:
-            return False
+        if seconds is None:
+            if left_s < self.until_s:
+                return False  # sent before the current pause
+            seconds = self._blind_s
+            self._blind_s = min(self._longest_blind_s, 2.0 * self._blind_s)
         at_s = self._utc()
-        asked = AskedPause(at_s + self._pause.left_s(now_s), at_s, run, words)
-        self._set(asked, is_on_record=False)
-        return True
+        asked = AskedPause(at_s + seconds, at_s, run, words)
+        return self._lengthen(asked, seconds, is_on_record=False)
 
     def on_success(self, left_s: float) -> None:
         """The vendor accepted a request sent at `left_s`."""
-        self._pause.on_success(left_s)
+        if left_s >= self.until_s:
+            self._blind_s = self._first_blind_s
 
     def lift(self) -> None:
         """End it."""
-        self._pause.lift()
+        self.until_s, self._blind_s = -math.inf, self._first_blind_s
         self._asked = None
         self._on_lift()
 
     def hear(self, asked: AskedPause) -> None:
         """Keep a pause that was asked of another limiter of the same quota."""
-        self._lengthen(asked, is_on_record=False)
+        self._lengthen(asked, remaining_s(asked, self._utc()), is_on_record=False)
 
     def adopt(self, asked: AskedPause | None) -> bool:
         """Adopt the recorded pause, which another process may have changed.
 
         Returns True if it is longer, and was reported.
         """
-        if asked is not None and remaining_s(asked, self._utc()) > 0:
-            return self._lengthen(asked, is_on_record=True)
+        if asked is not None and (left_s := remaining_s(asked, self._utc())) > 0:
+            return self._lengthen(asked, left_s, is_on_record=True)
         if self.is_on_record:
             self.lift()
         return False
 
-    def _lengthen(self, asked: AskedPause, *, is_on_record: bool) -> bool:
-        left_s, now_s = remaining_s(asked, self._utc()), self._clock()
-        if left_s <= self._pause.left_s(now_s):
+    def _lengthen(self, asked: AskedPause, seconds: float, *, is_on_record: bool) -> bool:
+        until_s = self._clock() + seconds
+        if until_s <= self.until_s:
             return False
-        self._pause.on_refusal(left_s, now_s, now_s)
-        self._set(asked, is_on_record=is_on_record)
-        return True
-
-    def _set(self, asked: AskedPause, *, is_on_record: bool) -> None:
+        self.until_s = until_s
         self._asked, self._is_on_record = asked, is_on_record
         self._on_longer()
         self.notify()
+        return True
 
     @contextmanager
     def watched(self, on_pause: OnPause, *, is_known: bool) -> Iterator[None]:

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from heapq import merge
 from itertools import takewhile
-from typing import Protocol
 
 from pipeline.model.quota import UNITS_S, Quota
 from pipeline.pacing.margin import MAX_WAY_S
@@ -23,29 +22,6 @@ from pipeline.pacing.margin import MAX_WAY_S
 GRAINS = 2_000
 """Requests are counted per such part of a window, and count from its end on. So the memory is
 bounded whatever the limit, for half of it, 0.025 % of the quota."""
-
-
-class DepartureLog(Protocol):
-    """The requests that count for one quota. Those in flight are kept by the caller."""
-
-    @property
-    def quota(self) -> Quota:
-        """The quota."""
-
-    def room(self, now_s: float, in_flight: Collection[float]) -> int:
-        """Requests that may be sent from now on without asking again; 0 or less if none.
-
-        in_flight  when each request without a reply left, in order
-        """
-
-    def free_at_s(self, now_s: float, in_flight: Collection[float]) -> float:
-        """When there is room for a request. A reply before then may bring it forward."""
-
-    def add(self, left_s: float, counts_from_s: float, count: int = 1) -> None:
-        """`count` requests that left at `left_s` count from `counts_from_s` on.
-
-        They got their replies, or will get none.
-        """
 
 
 class WindowLog:
@@ -76,14 +52,17 @@ class WindowLog:
         self._total = 0
 
     def room(self, now_s: float, in_flight: Collection[float]) -> int:
-        """See DepartureLog."""
+        """Requests that may be sent from now on without asking again; 0 or less if none.
+
+        in_flight  when each request without a reply left, in order
+        """
         over_s = now_s - self.quota.per_s
         self._forget_until(over_s)
         over = sum(1 for _ in takewhile(lambda left_s: left_s + MAX_WAY_S <= over_s, in_flight))
         return self.quota.limit - self._total - len(in_flight) + over
 
     def free_at_s(self, now_s: float, in_flight: Collection[float]) -> float:
-        """See DepartureLog."""
+        """When there is room for a request. A reply before then may bring it forward."""
         excess = 1 - self.room(now_s, in_flight)
         if excess <= 0:
             return now_s
@@ -96,7 +75,10 @@ class WindowLog:
         return math.inf
 
     def add(self, left_s: float, counts_from_s: float, count: int = 1) -> None:  # noqa: ARG002
-        """See DepartureLog."""
+        """`count` requests that left at `left_s` count from `counts_from_s` on.
+
+        They got their replies, or will get none.
+        """
         ends, end = self._ends, math.ceil(counts_from_s / self._grain_s)
         self._total += count
         if not ends or end > ends[-1]:
@@ -145,7 +127,7 @@ class DayLog:
         self._counts = Counter[int]()  # per day since then
 
     def room(self, now_s: float, in_flight: Collection[float]) -> int:
-        """See DepartureLog."""
+        """As `WindowLog`."""
         today = self._day(now_s)
         for day in [each for each in self._counts if each < today]:
             del self._counts[day]
@@ -158,7 +140,7 @@ class DayLog:
         return self._started_s + (self._day(now_s) + 1) * self.quota.per_s
 
     def add(self, left_s: float, counts_from_s: float, count: int = 1) -> None:
-        """See DepartureLog."""
+        """As `WindowLog`."""
         for day in {self._day(left_s), self._day(counts_from_s)}:
             self._counts[day] += count
 
@@ -166,7 +148,7 @@ class DayLog:
         return math.floor((at_s - self._started_s) / self.quota.per_s)
 
 
-def log_of(quota: Quota, *, day_started_s: float | None = None) -> DepartureLog:
+def log_of(quota: Quota, *, day_started_s: float | None = None) -> WindowLog | DayLog:
     """The log that counts requests for `quota`.
 
     day_started_s  when a day of a quota per day began; None: any 24 hours count

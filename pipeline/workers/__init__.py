@@ -4,12 +4,13 @@
 | --- | --- |
 | How does a row get from the jobs file to a worker? | `row_queue`, `backlog`, `entity_order` |
 | What is known of a row while it is sent? | `batches.Row` |
-| Who sends it, and with which permits? | `account_sender`, `attempts`, `transport`, `tokens` |
+| Which rows are next, and when do they leave? | `account_sender`; `claimer`, `pump`, `attempts` |
+| How does a request reach the vendor? | `wire`; `tokens`, `transport`, `connections`, `http1` |
 | Is a 503 retried? How does a row end? | `row` (delays: `model/retry`) |
 | What is read of an entity, and when? | `row`, `reads`; `precheck` decides from the state |
 | Is a 403 about the row or the account? | `refusals`, `undecided` |
 | When does an account stop? | `stop_reason`, `fail_fast`, `pauses` |
-| How many requests are in flight? | `concurrency_limiter`, `slots` |
+| How many requests are in flight? | `concurrency_limiter` |
 | When is a refused group split? | `bisection` |
 | How does a result get on record? | `result_writer`, `recorder`, `writer_thread` |
 

@@ -74,10 +74,10 @@ class AccountSender:
         self._total = total
         self._recorder = recorder
         self._account_limiter = account_limiter
-        backlog, bisector = _backlog(account, environment, recovered), Bisector()
-        clock = environment.clock
+        self._backlog = _backlog(account, environment, recovered)
+        clock, bisector = environment.clock, Bisector()
         self._traffic = Traffic(clock)
-        self._queue = queue = RowQueue(backlog, bisector, jobs, recovered, clock)
+        self._queue = queue = RowQueue(self._backlog, bisector, jobs, recovered, clock)
         self._result_writer = ResultWriter(account, queue, recorder, clock, environment.on_end)
         self._concurrency = ConcurrencyLimiter(
             account.in_flight,
@@ -106,7 +106,7 @@ class AccountSender:
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
         self._is_deciding = self._is_open = False
-        self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
+        self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
@@ -144,7 +144,7 @@ class AccountSender:
         is_permanent  True if every further file for the account would stop it too
         """
         if self.stopped is None:
-            self.was_done_at_stop = self._queue.is_done
+            self.was_done_at_stop = self._backlog.is_done
             self.stopped = reason
             self.is_permanent = is_permanent
             self._account_limiter.close()
@@ -175,7 +175,7 @@ class AccountSender:
             quota_per_s=account.mean_per_s if account.quotas else 0.0,
             rate_per_s=0.0 if math.isinf(rate_per_s) else rate_per_s,
             is_probing=self._concurrency.is_probing,
-            is_held_up=self._queue.is_held_up,
+            is_held_up=self._backlog.is_held_up,
             stopped=self.stopped,
             recent_errors=traffic.recent_errors.latest(),
         )
@@ -201,17 +201,17 @@ class AccountSender:
         self._result_writer.end_blocked()
         if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
             # a group that gets no reply is split, and its many rows would all end late
-            self._queue.reopen(batch[1:])
+            self._backlog.reopen(batch[1:])
             batch = batch[:1]
         if batch and not (
             is_suspected
             or concurrency.is_probing
             or may_be_claimed(batch, concurrency.room(), concurrency.places)
         ):
-            self._queue.put_back(batch)
+            self._backlog.put_back(batch)
             return []
         if batch:
-            concurrency.acquire(batch)
+            concurrency.acquire([batch])
         return batch
 
     def next_batches(self, ahead: int) -> list[Batch]:
@@ -220,13 +220,13 @@ class AccountSender:
         most = concurrency.room(ahead)
         if self.stopped is not None or most <= 0:
             return []
-        if self._undecided.had_refusals and self._queue.has_few_unsent(
+        if self._undecided.had_refusals and self._backlog.has_few_unsent(
             self._last_rows * (1 + most)
         ):
             return []  # the last of these may be kept as probes
         batches = self._queue.next_many(most, concurrency.room(), concurrency.places)
         self._result_writer.end_blocked()
-        concurrency.acquire_many(len(batches))
+        concurrency.acquire(batches)
         return batches
 
     def _next_rows(self) -> Batch:
@@ -254,7 +254,7 @@ class AccountSender:
         if concurrency.is_probing or concurrency.is_suspected:
             return False  # then other rules decide what is sent
         is_amid = concurrency.taken or undecided.count
-        return bool(is_amid) and self._queue.has_few_unsent(self._last_rows)
+        return bool(is_amid) and self._backlog.has_few_unsent(self._last_rows)
 
     def _next_amid_refusals(self) -> Batch:
         """Take rows that were sent before; if there is nothing else, one that was not, alone."""
@@ -265,7 +265,7 @@ class AccountSender:
 
     def _next_probe(self) -> Batch:
         """Take one row to learn whether the account works; empty while another one is in flight."""
-        if self._undecided.probe is not None or self._queue.needs_more:
+        if self._undecided.probe is not None or self._backlog.needs_more:
             return []
         avoid = self._undecided.refused_before
         batch = (
@@ -282,10 +282,10 @@ class AccountSender:
 
     def _next_first(self) -> Batch:
         """Take a row before the first reply: none that got no reply or was refused before."""
-        if self._first.needs_another and self._queue.needs_more:
+        if self._first.needs_another and self._backlog.needs_more:
             return []  # rows that no process has sent may be among those that are being read
         all_held = self._queue.all_held(self._undecided.count)
-        if self._queue.is_untouched or self._first.needs_another:
+        if self._backlog.is_untouched or self._first.needs_another:
             sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
             avoid = sent_before.union(self._undecided.refused_before)
             batch = self._queue.sample_one(self._next_draw(), avoid)
@@ -297,7 +297,7 @@ class AccountSender:
 
     def on_idle(self) -> None:
         """Let the sender end, or decide the account if nothing can be sent before that."""
-        if self.stopped is not None or self._queue.is_done:
+        if self.stopped is not None or self._backlog.is_done:
             if not self._is_deciding:
                 self._pump.end()
         elif not self._recorder.is_full and self._is_stuck:
@@ -310,7 +310,7 @@ class AccountSender:
         held, is_suspected = self._undecided.count, self._undecided.is_suspected
         if self._is_deciding or not (held or is_suspected):
             return False
-        return self._queue.is_blocked_by(held, is_fresh_kept=is_suspected)
+        return self._backlog.is_blocked_by(held, is_fresh_kept=is_suspected)
 
     async def _decide_account(self) -> None:
         """Stop the account or end its held rows: no row is left as a probe."""
@@ -350,11 +350,18 @@ class AccountSender:
         )
 
     def on_successes(self, last: Row, latest_s: float) -> None:
-        """As `on_outcome` for updates of one row that were OK, while `is_calm`."""
+        """As `on_outcome` for updates of one row that were OK, while `is_calm`.
+
+        last      the row of the last of them
+        latest_s  when the last one was sent
+        """
         self._undecided.on_success(last, latest_s)
 
     def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
-        """Let other rows go after the first reply; stop if an answer requires it."""
+        """A request for `batch`, sent at `sent_s`, has ended; None if it was not sent after all.
+
+        Lets other rows go after the first reply, and stops the account if an answer requires it.
+        """
         if outcome is None:
             return
         was_open = self._is_open
@@ -390,7 +397,7 @@ class AccountSender:
     def _is_given_up_unanswered(self) -> bool:
         return not self._is_open and self._first.is_given_up(
             self.account.retry.max_attempts,
-            has_others=self._queue.has_others,
+            has_others=self._backlog.has_others,
             has_ended=bool(self._result_writer.counts.keys() - {Status.NOT_ATTEMPTED}),
         )
 

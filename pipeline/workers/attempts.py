@@ -159,16 +159,18 @@ class Attempts(RequestStep):
         Only while the account is calm; see `AccountSender.is_calm`.
         """
         lefts_s = [request.left_s for request in requests]
-        self._deps.traffic.on_replies(lefts_s, now_s)
+        took_s = [now_s - left_s for left_s in lefts_s]
+        self._deps.traffic.on_end(len(requests))
+        self._deps.traffic.add_latencies(took_s)
         self._deps.concurrency.on_successes(lefts_s, now_s)
-        for left_s in lefts_s:
-            self._typical_s = update_typical_s(self._typical_s, now_s - left_s)
+        for each_s in took_s:
+            self._typical_s = update_typical_s(self._typical_s, each_s)
         held, certain = list[InFlight](), list[InFlight]()
         for request in requests:
             (certain if request.standing is None else held).append(request)
         if held:
             due_s = certain_at_s(now_s, max(lefts_s), self._typical_s or 0.0)
-            is_awaited = self._queue.is_any_awaited([request.batch[0] for request in held])
+            is_awaited = self._queue.backlog.are_awaited([request.batch[0] for request in held])
             self.held_replies.hold(due_s, partial(self._decide_plain, held), is_awaited=is_awaited)
         if certain:
             self._decide_plain(certain)
@@ -190,7 +192,7 @@ class Attempts(RequestStep):
                 if isinstance(action, Finish):  # it always is
                     ended.append((batch[0], action))
         if ended:
-            self._bisector.on_judged(latest_s)
+            self._bisector.on_answer([], latest_s, is_judged=True)
             self._result_writer.end_all(ended)
 
     def on_abort(self, batch: Batch) -> None:
@@ -216,7 +218,7 @@ class Attempts(RequestStep):
         self, batch: Batch, permit: Permit, reply: Reply | NoReply, answers: Sequence[Answer]
     ) -> RequestOutcome:
         took_s = self._clock() - permit.left_s
-        self._deps.traffic.add_latency(took_s)
+        self._deps.traffic.add_latencies([took_s])
         self._deps.on_answer(permit, batch, reply, answers[0])
         distinct = tuple(dict.fromkeys(answers)) if len(answers) > 1 else tuple(answers)
         if any(answer.verdict is not Verdict.OK for answer in distinct):

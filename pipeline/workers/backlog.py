@@ -374,13 +374,10 @@ class Backlog:
         """Queue batches that are sent now; no other row joins them."""
         self._ready.extend(batches)
 
-    def is_awaited(self, row: Row) -> bool:
-        """True if a newer row of the entity waits for the end of `row`."""
-        return self._order.is_awaited(row.job.entity)
-
-    def is_any_awaited(self, rows: Iterable[Row]) -> bool:
-        """True if a newer row waits for the end of one of `rows`."""
-        return self._order.waiting > 0 and any(map(self.is_awaited, rows))
+    def are_awaited(self, rows: Iterable[Row]) -> bool:
+        """True if a newer row of its entity waits for the end of one of `rows`."""
+        order = self._order
+        return order.waiting > 0 and any(order.is_awaited(row.job.entity) for row in rows)
 
     def done(self, row: Row, status: Status) -> None:
         """Release the next row of the entity: the result of `row` is on record."""

@@ -54,13 +54,8 @@ class Bisector:
 
     @property
     def is_idle(self) -> bool:
-        """True if no group is held, and no row is sent as a probe: `on_judged` is enough."""
+        """True if no group is held, and no row is sent as a probe."""
         return self._probe is None and not self._held
-
-    def on_judged(self, sent_s: float) -> None:
-        """As `on_answer` for an answer of a working vendor. Only while `is_idle`."""
-        self._judged_sent_s = max(self._judged_sent_s, sent_s)
-        self._failed_probes = 0
 
     def on_refused(self, group: Batch, sent_s: float) -> GroupParts:
         """Split or hold a group of two rows or more, sent at `sent_s` and refused as a whole."""

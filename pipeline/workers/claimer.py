@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Reversible, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.claim_ahead import ClaimAhead
-from pipeline.workers.dependencies import Dependencies, Owner
+from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import Finish, Step, forget_precheck
+
+if TYPE_CHECKING:
+    from pipeline.workers.account_sender import AccountSender
 
 Planned = tuple[Batch, Step | Finish]
 """A batch that was taken, and its next request."""
@@ -34,7 +38,7 @@ class Claimer:
         deps: Dependencies,
         recorder: Recorder,
         reads: Reads,
-        owner: Owner,
+        owner: AccountSender,
         *,
         guarded: Guarded,
         on_claimed: Callable[[], None],
@@ -138,11 +142,11 @@ class Claimer:
         """Return batches that are not sent now to the queue."""
         for batch, _ in reversed(planned):
             self.give_back(batch)
-            self._queue.put_back(batch)
+            self._queue.backlog.put_back(batch)
 
     def give_back(self, batch: Batch) -> None:
         """Release what `batch` holds: it was sent, or is not sent now."""
-        self._concurrency.release(batch)
+        self._concurrency.release([batch])
         if self._undecided.probe is batch:
             self._undecided.probe = None
 

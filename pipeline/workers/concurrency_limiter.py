@@ -102,30 +102,22 @@ class ConcurrencyLimiter:
         """Return how many more batches may be acquired, while `is_calm`; see `may_acquire`."""
         return self.limit + max(self.limit, ahead) - self.taken
 
-    def acquire_many(self, count: int) -> None:
-        """As `acquire` for `count` batches, while `is_calm`."""
-        self.taken += count
-
     @property
     def places(self) -> int:
         """How many more batches can be sent without waiting for another one to end."""
         return self.limit - self.taken
 
-    def acquire(self, batch: Batch) -> None:
-        """Count `batch`; while the vendor is down it is the probe."""
-        self.taken += 1
+    def acquire(self, batches: Sequence[Batch]) -> None:
+        """Count `batches`; while the vendor is down there is one, the probe."""
+        self.taken += len(batches)
         if self._breaker.is_down:
-            self._probe = batch
+            (self._probe,) = batches
             self._breaker.on_probe(self._clock())
 
-    def release_many(self, count: int) -> None:
-        """As `release` for `count` batches, while `is_calm`."""
-        self.taken -= count
-
-    def release(self, batch: Batch) -> None:
-        """Stop counting `batch`: it was sent, or is not sent now."""
-        self.taken -= 1
-        if self._probe is batch:
+    def release(self, batches: Sequence[Batch]) -> None:
+        """Stop counting `batches`: they were sent, or are not sent now."""
+        self.taken -= len(batches)
+        if self._probe is not None and any(map(self.is_probe, batches)):
             self._probe = None
 
     def is_probe(self, batch: Batch) -> bool:
@@ -193,10 +185,8 @@ class ConcurrencyLimiter:
         """
         before = self.limit
         self._was_reached = True
-        self._is_last_refusal = self._is_last_call = False
         self._breaker.on_success(max(lefts_s))
-        self._throttle.accepted(len(lefts_s))
-        self._answered += len(lefts_s)
+        self._on_judged(len(lefts_s), rows=len(lefts_s))
         self._concurrency.on_successes(lefts_s, now_s)
         self.limit = self._concurrency.limit
         if self.limit > before:
@@ -207,10 +197,13 @@ class ConcurrencyLimiter:
         if is_read:
             self._breaker.probe_now(now_s)
         else:
-            self._throttle.accepted()
-            self._is_last_refusal = False
-            self._answered += len(batch)
-            self._is_last_call = False
+            self._on_judged(1, rows=len(batch))
+
+    def _on_judged(self, updates: int, *, rows: int) -> None:
+        """Count updates that the vendor applied, or whose rows it refused."""
+        self._throttle.accepted(updates)
+        self._answered += rows
+        self._is_last_refusal = self._is_last_call = False
 
     def _on_throttled(self, batch: Batch, now_s: float) -> None:
         self._throttled += 1

@@ -11,16 +11,15 @@ import math
 import selectors
 import ssl
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 import aiohttp
+import anyio
 from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
 from pipeline.workers.backoff import ConnectBackoff, ReuseRest
 from pipeline.workers.connection import HttpConnection
-from pipeline.workers.slots import Slots
 from pipeline.workers.vendor_socket import socket_maker
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
@@ -66,7 +65,7 @@ class Connections:
         self._url, self._proxy, self._tls = url, proxy, tls
         self._max_body_bytes = max_body_bytes
         self._make_socket = socket_maker(unacknowledged_s)
-        self._slots = Slots(limit)
+        self._slots = anyio.Semaphore(limit, fast_acquire=True)
         self._backoff = ConnectBackoff()
         self._rest = ReuseRest()
         self._idle: deque[HttpConnection] = deque()  # the one used last at the right
@@ -89,12 +88,7 @@ class Connections:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_ended_by: object) -> None:
         if self._sweep is not None:
             self._sweep.cancel()
         self._idle.clear()
@@ -111,7 +105,7 @@ class Connections:
         if not idle:
             return taken
         fresh_from_s, readable = self._loop.time() - IDLE_S, self._look()
-        for _ in range(min(most, self._slots.room)):
+        for _ in range(min(most, self._slots.value)):
             if not idle or (is_resting and not self._oldest_has_rested()):
                 break
             connection = idle[0] if is_resting else idle[-1]
@@ -119,9 +113,9 @@ class Connections:
             if is_old or not connection.is_open or connection.file_number in readable:
                 break
             self._take_idle()
+            self._slots.acquire_nowait()
             connection.is_reused = True
             taken.append(connection)
-        self._slots.take(len(taken))
         return taken
 
     async def obtain(self) -> HttpConnection:
@@ -129,16 +123,16 @@ class Connections:
 
         raises  NotConnectedError
         """
-        await self._slots.enter()
+        await self._slots.acquire()
         try:
             return await self._ready_one() or await self._open_one()
         except BaseException:
-            self._slots.leave()
+            self._slots.release()
             raise
 
     def give_back(self, connection: HttpConnection) -> None:
         """Keep `connection` for another request if it is still open."""
-        self._slots.leave()
+        self._slots.release()
         now_s, is_open = self._loop.time(), connection.is_open
         self._looked_s = -math.inf
         if connection.has_replied:
@@ -158,7 +152,7 @@ class Connections:
 
     def give_back_unused(self, connection: HttpConnection) -> None:
         """Keep a connection that carried no request: it is as old as it was."""
-        self._slots.leave()
+        self._slots.release()
         if connection.is_open:
             self._idle.append(connection)
             if self._sweep is None:

@@ -1,4 +1,4 @@
-"""Decompresses a reply body as it arrives, up to a limit. Pure."""
+"""Decompresses a reply body, up to a limit. Pure."""
 
 from __future__ import annotations
 
@@ -26,49 +26,32 @@ def packing_of(content_encoding: str) -> str:
     return ", ".join(name for name in names if name not in {"", "identity"})
 
 
-class Decompressor:
-    """Decompresses one body.
+def decompressed(
+    body: bytes, packing: str, limit_bytes: int, *, is_cut: bool = False
+) -> tuple[bytes, bool]:
+    """Return the decompressed body, up to a byte beyond the limit, and True if it is cut.
 
     packing  one of `PACKINGS`
+    is_cut   `body` is not the whole
+    raises   DecompressionError
 
-    >>> unpacker = Decompressor("gzip")
-    >>> unpacker.feed(zlib.compress(b"x" * 1000, wbits=31), most=3)
-    b'xxx'
+    >>> decompressed(zlib.compress(b"x" * 1000, wbits=31), "gzip", 2)
+    (b'xxx', True)
     """
-
-    def __init__(self, packing: str) -> None:
-        self._is_gzip = packing != "deflate"
-        self._unpacker: zlib._Decompress | None = None
-        self._is_whole = True
-
-    def feed(self, data: bytes, most: int) -> bytes:
-        """Decompress `data` to at most `most` bytes; feed no more once that many are returned.
-
-        raises  DecompressionError
-        """
-        found = b""
-        while data and len(found) < most:
-            if self._unpacker is None:
-                self._unpacker = zlib.decompressobj(_GZIP if self._is_gzip else _wbits(data))
-            try:
-                found += self._unpacker.decompress(data, most - len(found))
-            except zlib.error as error:
-                raise DecompressionError from error
-            self._is_whole = self._unpacker.eof
-            data = self._unpacker.unused_data
-            if data and not self._is_gzip:
-                raise DecompressionError
-            if data:  # RFC 1952, section 2.2: one member after the other
-                self._unpacker = None
-        return found
-
-    def end(self) -> None:
-        """End the body; an empty body is complete.
-
-        raises  DecompressionError if the body is incomplete
-        """
-        if not self._is_whole:
+    found, is_whole, is_gzip = b"", True, packing != "deflate"
+    while body and len(found) <= limit_bytes:
+        unpacker = zlib.decompressobj(_GZIP if is_gzip else _wbits(body))
+        try:
+            found += unpacker.decompress(body, limit_bytes + 1 - len(found))
+        except zlib.error as error:
+            raise DecompressionError from error
+        is_whole, body = unpacker.eof, unpacker.unused_data
+        if body and not is_gzip:  # RFC 1952, section 2.2: only gzip has one member after the other
             raise DecompressionError
+    is_cut = is_cut or len(found) > limit_bytes
+    if not (is_whole or is_cut):
+        raise DecompressionError
+    return found, is_cut
 
 
 def _wbits(data: bytes) -> int:

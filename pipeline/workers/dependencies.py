@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from yarl import URL
 
@@ -84,36 +84,6 @@ class Dependencies:
         self.concurrency.on_answer(batch, answer, left_s, is_read=is_read, is_stray=is_stray)
 
 
-class Owner(Protocol):
-    """Decides what is sent next, and when nothing more is."""
-
-    def next_batch(self, ahead: int) -> Batch:
-        """Take the next batch that may be sent; empty if there is none now.
-
-        ahead  how many batches may wait claimed
-        """
-
-    def next_batches(self, ahead: int) -> list[Batch]:
-        """As `next_batch`, as often as it gives one; only while `is_calm`."""
-
-    @property
-    def is_calm(self) -> bool:
-        """True if all that was answered lately was a success: another one changes only counts."""
-
-    def on_successes(self, last: Row, latest_s: float) -> None:
-        """As `on_outcome` for updates of one row that were OK, while `is_calm`.
-
-        last      the row of the last of them
-        latest_s  when the last one was sent
-        """
-
-    def on_idle(self) -> None:
-        """No batch is taken, and none can be now."""
-
-    def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
-        """A request for `batch` that was sent at `sent_s` has ended."""
-
-
 class RequestStep:
     """Base of the steps of a row that make requests: attempts and the three kinds of reads."""
 
@@ -127,8 +97,12 @@ class RequestStep:
 
     async def _exchange(self, request: Request, permit: Permit) -> Reply | NoReply:
         """Send a read and count it as traffic."""
-        with self._deps.traffic.request(permit.left_s):
+        traffic = self._deps.traffic
+        traffic.on_sent(permit.left_s)
+        try:
             return await exchange(self._deps.wire, permit, request)
+        finally:
+            traffic.on_end()
 
     def _facts(self, row: Row, answer: Answer, jitter: float) -> Facts:
         """Return what the account knows, now that `answer` has arrived for `row`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
@@ -68,7 +67,7 @@ class Reader:
         self._account_limiter = account_limiter
         self._environment = environment
         self._sleep = sleep
-        self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
+        self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._throttle = Throttle()
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
 
@@ -89,12 +88,12 @@ class Reader:
         found: list[ReadResult] = [ReadResult(None)] * len(queries)
 
         async def one(index: int, operation: Operation[Any, Any], job: UpdateJob) -> None:
-            found[index] = await self._read(operation, job)
+            async with self._slots:
+                found[index] = await self._read(operation, job)
 
         async with anyio.create_task_group() as tasks:
-            for index, (operation, job) in enumerate(queries):
-                await self._slots.acquire()
-                tasks.start_soon(partial(self._then_release, partial(one, index, operation, job)))
+            for index, query in enumerate(queries):
+                tasks.start_soon(one, index, *query)
         return found
 
     async def page(
@@ -109,16 +108,10 @@ class Reader:
         _, found = await self._fetch(listing.request(settings, job, cursor), page)
         return found
 
-    async def _then_release(self, act: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await act()
-        finally:
-            self._slots.release()
-
     async def _read(self, operation: Operation[Any, Any], job: UpdateJob) -> ReadResult:
         settings, reading = self.account.settings, operation.reading
         if reading is None:
-            return ReadResult(None, "this vendor cannot be queries")
+            return ReadResult(None, "this vendor cannot be queried")
 
         def read(reply: Reply) -> State | Missing | None:
             return reading.state(settings, job, reply)

@@ -56,14 +56,14 @@ class ExchangeLog:
         """Remember the reply to an attempt for the rows of `batch`."""
         jobs = tuple(row.text for row in batch)
         self._remember(
-            batch, _PendingExchange(batch[0].job.operation, jobs, False, _truncated(reply))
+            batch, _PendingExchange(batch[0].job.operation, jobs, False, truncated(reply))
         )
 
     def on_read(self, row: Row, reply: Reply | NoReply) -> None:
         """Remember the reply to a read, unless an attempt is remembered: that shows more."""
         if row.job.row not in self._seen:
             self._remember(
-                [row], _PendingExchange(row.job.operation, (row.text,), True, _truncated(reply))
+                [row], _PendingExchange(row.job.operation, (row.text,), True, truncated(reply))
             )
 
     def _remember(self, rows: Sequence[Row], seen: _PendingExchange) -> None:
@@ -88,7 +88,3 @@ class ExchangeLog:
             format_request(self._account, request, self._mask),
             format_reply(masked(seen.reply, self._mask)),
         )
-
-
-def _truncated(reply: Reply | NoReply) -> Reply | NoReply:
-    return truncated(reply) if isinstance(reply, Reply) else reply

@@ -86,9 +86,9 @@ def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
     >>> masked(Reply(422, {}, b"the key is sesame"), Mask("sesame")).body
     b'the key is ***'
     """
+    reply = truncated(reply)
     if isinstance(reply, NoReply):
         return reply._replace(detail=mask.hide(reply.detail))
-    reply = truncated(reply)
     headers = [(name, mask.hide(reply.hide(value))) for name, value in reply.headers.items()]
     text = reply.body.decode("utf-8", "surrogateescape") + ("..." if reply.is_cut else "")
     hidden = mask.hide(reply.hide(text)).encode("utf-8", "surrogateescape")
@@ -97,13 +97,13 @@ def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
     return reply._replace(headers=CIMultiDict(headers), body=body[:MAX_BODY_BYTES], is_cut=is_cut)
 
 
-def truncated(reply: Reply) -> Reply:
+def truncated(reply: Reply | NoReply) -> Reply | NoReply:
     """Return a reply with as much of its body as `masked` needs: masking shortens texts.
 
     >>> truncated(Reply(500, {}, bytes(99_999))).is_cut
     True
     """
-    if len(reply.body) <= MAX_SEEN_BYTES:
+    if isinstance(reply, NoReply) or len(reply.body) <= MAX_SEEN_BYTES:
         return reply
     return reply._replace(body=reply.body[:MAX_SEEN_BYTES], is_cut=True)
 

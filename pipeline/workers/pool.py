@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import anyio
 
 from pipeline.model import AccountProgress, PipelineError
 from pipeline.model.sample import Sample
-from pipeline.vendors import Account
+from pipeline.workers.account_sender import AccountSender
+from pipeline.workers.account_shares import AccountShares
 from pipeline.workers.recorder import Recorder
 
-
-class Sender(Protocol):
-    """Sends the rows of one account. As an AccountSender does."""
-
-    account: Account
-
-    @property
-    def stopped(self) -> str | None:
-        """Why it stopped; None while it has not."""
-
-    @property
-    def is_permanent(self) -> bool:
-        """True if every further file for the account would stop it too."""
-
-    @property
-    def was_done_at_stop(self) -> bool:
-        """True if every row had ended when it was stopped."""
-
-    async def run(self) -> None:
-        """Send every row, or stop."""
-
-    def stop(self, reason: str, *, is_permanent: bool = False) -> None:
-        """Send no further row; requests in flight finish. Only the first reason counts."""
-
-    def progress(self) -> AccountProgress:
-        """The progress of the account."""
-
-    def take_latencies(self) -> tuple[int, ...]:
-        """The answers since the last call, counted per bucket of LATENCY_BOUNDS_S."""
-
-    def take_throttled(self) -> int:
-        """The answers since the last call that throttled a request."""
+Sender = AccountSender | AccountShares
+"""Sends the rows of one account."""
 
 
 class WorkerPool:

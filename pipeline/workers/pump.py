@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import islice, takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,13 +20,16 @@ from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
 from pipeline.workers.claimer import Claimer
-from pipeline.workers.dependencies import Dependencies, Owner
+from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.patient_loop import MOMENT_S, PatientLoop
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.requests_in_flight import RequestsInFlight
 from pipeline.workers.row import Finish, Step, forget_precheck
 from pipeline.workers.wire import permit_for
+
+if TYPE_CHECKING:
+    from pipeline.workers.account_sender import AccountSender
 
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
@@ -51,7 +54,7 @@ class Pump:
         attempts: Attempts,
         reads: Reads,
         *,
-        owner: Owner,
+        owner: AccountSender,
     ) -> None:
         self._wire = deps.wire
         self._concurrency = deps.concurrency

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.workers.attempts import Attempts, InFlight
 from pipeline.workers.batches import Batch
-from pipeline.workers.dependencies import Dependencies, Owner
+from pipeline.workers.dependencies import Dependencies
+
+if TYPE_CHECKING:
+    from pipeline.workers.account_sender import AccountSender
 
 
 class RequestsInFlight:
@@ -30,7 +33,7 @@ class RequestsInFlight:
         deps: Dependencies,
         account_limiter: AccountLimiter,
         attempts: Attempts,
-        owner: Owner,
+        owner: AccountSender,
         *,
         give_back: Callable[[Batch], None],
         call_soon: Callable[[], None],
@@ -83,7 +86,7 @@ class RequestsInFlight:
             self._end(request)
         for request in requests[1:]:
             self._wire.give_back(request.connection)
-            self._queue.put_back(request.batch)
+            self._queue.backlog.put_back(request.batch)
 
     def _on_ended(self, request: InFlight) -> None:
         self.ended.append(request)
@@ -110,7 +113,7 @@ class RequestsInFlight:
             return
         now_s = self._clock()
         self._requests.difference_update(requests)
-        self._concurrency.release_many(len(requests))
+        self._concurrency.release([request.batch for request in requests])
         self._account_limiter.on_successes(requests)
         self._attempts.on_successes(requests, now_s)
         self._owner.on_successes(requests[-1].batch[0], max([each.left_s for each in requests]))
@@ -136,6 +139,6 @@ class RequestsInFlight:
         for request in tuple(self._requests):
             self._wire.abort(request.connection)
             self._attempts.on_abort(request.batch)
-            self._concurrency.release(request.batch)
+            self._concurrency.release([request.batch])
             request.on_reply()
         self._requests.clear()

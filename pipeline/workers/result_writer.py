@@ -66,9 +66,9 @@ class ResultWriter:
         )
         self._recorder.end(
             result,
-            partial(self._committed, row, status),
+            partial(self._committed, [row], status),
             exchange=self.exchanges.pop(result),
-            is_awaited=self._queue.is_awaited(row),
+            is_awaited=self._queue.backlog.are_awaited([row]),
         )
         self._on_end(status)
         if row.covered and (end := end_of_covered(row, status)) is not None:
@@ -101,14 +101,14 @@ class ResultWriter:
         ]
         self._recorder.end_all(
             results,
-            partial(self._committed_all, rows, status),
-            is_awaited=self._queue.is_any_awaited(rows),
+            partial(self._committed, rows, status),
+            is_awaited=self._queue.backlog.are_awaited(rows),
         )
         for _ in rows:
             self._on_end(status)
 
-    def _committed_all(self, rows: Sequence[Row], status: Status) -> None:
-        self._queue.all_done(rows, status)
+    def _committed(self, rows: Sequence[Row], status: Status) -> None:
+        self._queue.done(rows, status)
         self.end_blocked()
 
     def _end_unsent(self, job: JobRow, status: Status, answer: Answer) -> None:
@@ -125,13 +125,9 @@ class ResultWriter:
         )
         self._recorder.end(result, self._queue.on_news)
 
-    def _committed(self, row: Row, status: Status) -> None:
-        self._queue.done(row, status)
-        self.end_blocked()
-
     def end_blocked(self) -> None:
         """End the rows that wait behind a row of their entity that ended `unknown`."""
-        for job in self._queue.take_blocked():
+        for job in self._queue.backlog.take_blocked():
             self._end_unsent(job, *END_OF_BLOCKED)
 
     def on_stop(self, row: Row, reason: str | None, held: Answer | None = None) -> None:

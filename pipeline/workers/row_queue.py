@@ -50,7 +50,7 @@ class RowQueue:
         recovered: RecoveredState,
         clock: Callable[[], float],
     ) -> None:
-        self._backlog = backlog
+        self.backlog = backlog
         self._bisector = bisector
         self._jobs = jobs
         self._recovered = recovered
@@ -59,39 +59,15 @@ class RowQueue:
         self._news = anyio.Event()
         self.ended_before: Counter[Status] = Counter()
         self.on_news: Callable[[], None] = lambda: None
-        self.is_awaited = backlog.is_awaited
-        self.is_any_awaited = backlog.is_any_awaited
-        self.take_blocked = backlog.take_blocked
-        self.is_blocked_by = backlog.is_blocked_by
-
-    @property
-    def is_done(self) -> bool:
-        """True once every row has ended."""
-        return self._backlog.is_done
-
-    @property
-    def is_untouched(self) -> bool:
-        """True if every row that was given out has ended."""
-        return self._backlog.is_untouched
 
     def all_held(self, held: int) -> bool:
         """True if rows were given out, and the ones that have not ended are the `held` rows."""
-        return 0 < held == self._backlog.failing
-
-    @property
-    def has_others(self) -> bool:
-        """True if rows that this process has not sent may be sent, or are being read."""
-        return self._backlog.has_others
+        return 0 < held == self.backlog.failing
 
     @property
     def retrying(self) -> int:
         """How many rows wait for their next attempt."""
-        return self._backlog.retrying + len(self._bisector)
-
-    @property
-    def is_held_up(self) -> bool:
-        """True if no fresh row is sent because too many rows wait."""
-        return self._backlog.is_held_up
+        return self.backlog.retrying + len(self._bisector)
 
     def are_at_fault(self, answered: int) -> bool:
         """True if the failing rows are at fault after a long outage, not the vendor.
@@ -100,8 +76,8 @@ class RowQueue:
         """
         return are_rows_at_fault(
             answered=answered + sum(self.ended_before[status] for status in ANSWERED),
-            failing=self._backlog.failing,
-            may_others_go=self._backlog.has_unsent(),
+            failing=self.backlog.failing,
+            may_others_go=self.backlog.has_unsent(),
             is_resumed=bool(self._recovered.in_doubt),
         )
 
@@ -113,12 +89,12 @@ class RowQueue:
             batch = await anyio.to_thread.run_sync(self._read_on)
             if batch is None:
                 break
-            self._backlog.add(batch)
+            self.backlog.add(batch)
             self.on_news()
-            while not self._backlog.needs_more:
+            while not self.backlog.needs_more:
                 self._hungry = anyio.Event()
                 await self._hungry.wait()
-        self._backlog.end()
+        self.backlog.end()
         self.on_news()
 
     def _read_on(self) -> Sequence[JobRow] | None:
@@ -130,8 +106,12 @@ class RowQueue:
         self.ended_before.update(ended.values())
         for job in batch:
             if job.row in self._recovered.unknown:
-                self._backlog.mark_unknown(job)
+                self.backlog.mark_unknown(job)
         return [job for job in batch if job.row not in ended]
+
+    def _read_if_few(self) -> None:
+        if self.backlog.needs_more:
+            self._hungry.set()
 
     async def watch(self, probe_due_s: Callable[[], float | None]) -> None:
         """Call `on_news` whenever a retry or a probe is due, until cancelled.
@@ -142,7 +122,7 @@ class RowQueue:
         while True:
             due_s = probe_due_s()
             if due_s is None:
-                due_s = self._backlog.due_s
+                due_s = self.backlog.due_s
             overdue_s = min(LONGEST_OVERDUE_S, 2 * overdue_s) if due_s == before_s else OVERDUE_S
             wait_s = None if due_s is None else max(overdue_s, due_s - self._clock())
             before_s = due_s
@@ -166,90 +146,64 @@ class RowQueue:
         probe         number of the probe in the outage, from 1; None if the vendor is not down
         others_first  rows that were not sent yet go before rows that failed
         """
-        fresh = may_be_first or self._backlog.is_untouched
+        fresh = may_be_first or self.backlog.is_untouched
         if len(self._bisector) >= MAX_HELD:
             fresh = False
         now_s = self._clock()
         if probe is not None:
-            batch = self._backlog.probe(probe, fresh=fresh)
+            batch = self.backlog.probe(probe, fresh=fresh)
         else:
-            batch = self._backlog.next(now_s, fresh=fresh, others_first=others_first)
-        if self._backlog.needs_more:
-            self._hungry.set()
+            batch = self.backlog.next(now_s, fresh=fresh, others_first=others_first)
+        self._read_if_few()
         return batch
 
     def next_many(self, most: int, room: int, places: int) -> list[Batch]:
         """Take batches as `next` does while rows may be first; see `Backlog.next_many`."""
         if len(self._bisector) >= MAX_HELD:
             return []
-        batches = self._backlog.next_many(self._clock(), most, room, places)
-        if self._backlog.needs_more:
-            self._hungry.set()
+        batches = self.backlog.next_many(self._clock(), most, room, places)
+        self._read_if_few()
         return batches
-
-    def has_few_unsent(self, most: int) -> bool:
-        """True if at most `most` rows of the account were not given out yet."""
-        return self._backlog.has_few_unsent(most)
 
     def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
         """Take one row to be sent alone, from anywhere in the rows read; see `Backlog`."""
-        batch = self._backlog.sample_one(draw, avoid)
-        if self._backlog.needs_more:
-            self._hungry.set()
+        batch = self.backlog.sample_one(draw, avoid)
+        self._read_if_few()
         return batch
 
     def read_far(self, *, enabled: bool) -> None:
         """Read ahead as far as memory allows, so that `sample_one` has a choice; or not."""
-        self._backlog.reads_far = enabled
-        if self._backlog.needs_more:
-            self._hungry.set()
-
-    @property
-    def needs_more(self) -> bool:
-        """True if more rows are being read."""
-        return self._backlog.needs_more
-
-    def put_back(self, batch: Batch) -> None:
-        """Return a batch that was taken and not sent."""
-        self._backlog.put_back(batch)
-
-    def reopen(self, rows: Batch) -> None:
-        """Return rows of a batch that is sent without them."""
-        self._backlog.reopen(rows)
+        self.backlog.reads_far = enabled
+        self._read_if_few()
 
     def requeue(self, batch: Batch) -> None:
         """Return a batch whose request was not sent, for a reason that is not about its rows."""
-        self._backlog.put_back(batch)
+        self.backlog.put_back(batch)
         self.on_news()
 
     def send_next(self, batch: Batch) -> None:
         """Send `batch` before all others: what it waited for is there."""
-        self._backlog.send_next(batch)
+        self.backlog.send_next(batch)
         self._news.set()
         self.on_news()
 
     def retry(self, batch: Batch, delay_s: float) -> None:
         """Send the rows of `batch` together again, after `delay_s` seconds."""
-        self._backlog.retry(batch, self._clock() + delay_s)
+        self.backlog.retry(batch, self._clock() + delay_s)
         self._news.set()
 
     def send_apart(self, parts: GroupParts) -> None:
         """Queue the parts of refused groups that may be sent now."""
-        self._backlog.send_apart(parts.now)
+        self.backlog.send_apart(parts.now)
         if parts.now or parts.later:
             self.on_news()
 
-    def done(self, row: Row, status: Status) -> None:
-        """Release the next row of the entity: the result of `row` is on record."""
-        self._backlog.done(row, status)
-        self.on_news()
-
-    def all_done(self, rows: Iterable[Row], status: Status) -> None:
-        """As `done` for each of `rows`."""
+    def done(self, rows: Iterable[Row], status: Status) -> None:
+        """Release the next rows of the entities: the results of `rows` are on record."""
         for row in rows:
-            self._backlog.done(row, status)
+            self.backlog.done(row, status)
         self.on_news()
 
     def drain(self) -> Batch:
         """Take out the rows that were given out, have not ended and are not in flight."""
-        return [*self._backlog.drain(), *self._bisector.drain()]
+        return [*self.backlog.drain(), *self._bisector.drain()]

@@ -116,10 +116,13 @@ async def signed_in(
                 secrets=secrets_of(account),
             )
         )
+        quotas = tuple(map(parse_quota, auth.quota))
+        limiter = RateLimiter(LimiterSettings(quotas=quotas), clock=clock, utc=time.time)
         tokens = _Tokens(
-            account,
-            auth,
-            to_tokens,
+            account=account,
+            call=auth,
+            transport=to_tokens,
+            limiter=AccountLimiter(limiter),
             announce=announce,
             clock=clock,
             sleep=sleep,
@@ -364,32 +367,22 @@ class Granted:
     requested_s: float
 
 
+@dataclass(slots=True, kw_only=True)
 class _Tokens:
     """Fetches tokens, one at a time."""
 
-    def __init__(
-        self,
-        account: Account,
-        call: TokenCall,
-        transport: Transport,
-        *,
-        announce: Callable[[str], None],
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-        jitter: Callable[[], float],
-    ) -> None:
-        self._account = account
-        self._call = call
-        self._transport = transport
-        quotas = tuple(map(parse_quota, call.quota))
-        self._limiter = AccountLimiter(
-            RateLimiter(LimiterSettings(quotas=quotas), clock=clock, utc=time.time)
-        )
-        self._announce = announce
-        self._clock = clock
-        self._sleep = sleep
-        self._jitter = jitter
-        self._server = host_port(URL(call.base_url))
+    account: Account
+    call: TokenCall
+    transport: Transport
+    limiter: AccountLimiter
+    announce: Callable[[str], None]
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    jitter: Callable[[], float]
+
+    @property
+    def _server(self) -> str:
+        return host_port(URL(self.call.base_url))
 
     async def fetch(self) -> Granted | NoReply:
         """Fetch a token, or return why there is none.
@@ -399,26 +392,24 @@ class _Tokens:
         attempt, waited_s = 0, 0.0
         while True:
             attempt += 1
-            permit = await permit_for(self._transport, self._limiter, self._clock)
+            permit = await permit_for(self.transport, self.limiter, self.clock)
             if permit is None:
                 raise AssertionError("nobody closes the limiter of a token server")
-            reply = await exchange(self._transport, permit, self._call.request)
-            token = _token(self._call, reply)
+            reply = await exchange(self.transport, permit, self.call.request)
+            token = _token(self.call, reply)
             if token is not None:
                 return Granted(token, permit.left_s)
             answer = self._answer(reply)
             permit.on_answer(answer)
-            delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
+            delay_s = next_delay_s(self.account.retry, answer, attempt, self.jitter())
             pause_s = answer.retry_after_s or 0.0
             waited_s += pause_s
-            if delay_s is None or waited_s > self._account.max_wait_s:
+            if delay_s is None or waited_s > self.account.max_wait_s:
                 return self._given_up(answer, attempt, waited_s)
             if pause_s > ANNOUNCED_S:
-                name, server, words = self._account.name, self._server, answer.message
-                self._announce(
-                    f"{name}: waiting {pause_s:.0f} s for a token from {server}: {words}"
-                )
-            await self._sleep(max(delay_s, self._limiter.pause.left_s))
+                name, server, words = self.account.name, self._server, answer.message
+                self.announce(f"{name}: waiting {pause_s:.0f} s for a token from {server}: {words}")
+            await self.sleep(max(delay_s, self.limiter.pause.left_s))
 
     def _answer(self, reply: Reply | NoReply) -> Answer:
         """Return what a reply without a token means."""
@@ -437,7 +428,7 @@ class _Tokens:
             return NoReply(REFUSED, detail, may_have_arrived=False, is_permanent=True)
         tried = "1 attempt" if attempt == 1 else f"{attempt} attempts"
         detail = f"no access token from {self._server} after {tried}: {answer.message}"
-        most_s = self._account.max_wait_s
+        most_s = self.account.max_wait_s
         if waited_s > most_s:
             detail += (
                 f"; it asks for a pause of {waited_s:.0f} s, longer than max_wait_s = {most_s:.0f}"

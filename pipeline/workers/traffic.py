@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from pipeline.model import Answer, RecentError, Verdict
 from pipeline.model.sample import LATENCY_BOUNDS_S
@@ -68,15 +67,6 @@ class Traffic:
         self._last_s = 0.0
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
 
-    @contextmanager
-    def request(self, sent_s: float) -> Iterator[None]:
-        """Count a request that is sent at `sent_s`, in flight while the block runs."""
-        self.on_sent(sent_s)
-        try:
-            yield
-        finally:
-            self.on_end()
-
     def on_sent(self, sent_s: float, count: int = 1) -> None:
         """Count requests that are sent at `sent_s`."""
         self.sent += count
@@ -84,22 +74,15 @@ class Traffic:
         if self._first_s is None:
             self._first_s = sent_s
 
-    def on_end(self) -> None:
-        """Count the end of a request that was counted as sent."""
-        self.in_flight -= 1
+    def on_end(self, count: int = 1) -> None:
+        """Count the end of requests that were counted as sent."""
+        self.in_flight -= count
         self._last_s = self._clock()
 
-    def on_replies(self, lefts_s: Sequence[float], now_s: float) -> None:
-        """As `on_end` and `add_latency` for each request, sent at `lefts_s`."""
-        self.in_flight -= len(lefts_s)
-        self._last_s = now_s
-        self.has_reply = True
-        for left_s in lefts_s:
-            self._latencies[bisect_left(LATENCY_BOUNDS_S, now_s - left_s)] += 1
-
-    def add_latency(self, latency_s: float) -> None:
-        """Count an answer that took `latency_s` seconds."""
-        self._latencies[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+    def add_latencies(self, latencies_s: Iterable[float]) -> None:
+        """Count answers by the seconds that they took."""
+        for latency_s in latencies_s:
+            self._latencies[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
 
     @property
     def sending_s(self) -> float:

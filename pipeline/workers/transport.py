@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -22,7 +21,7 @@ from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request
 from pipeline.model.wire import header_fault
 from pipeline.workers.connection import HttpConnection, LostReplyError, Received
 from pipeline.workers.connections import Connections, NotConnectedError
-from pipeline.workers.decompress import PACKINGS, DecompressionError, Decompressor, packing_of
+from pipeline.workers.decompress import PACKINGS, DecompressionError, decompressed, packing_of
 from pipeline.workers.http1 import check_request_line, header_lines, request_head
 from pipeline.workers.link_urls import checked_base_url, checked_proxy, host_port
 from pipeline.workers.masking import Mask
@@ -90,13 +89,8 @@ class Transport:
         await self._connections.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._connections.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_ended_by: object) -> None:
+        await self._connections.__aexit__()
 
     def set_authorization(self, authorization: str | None) -> None:
         """Set the Authorization header of later requests; requests in flight keep theirs."""
@@ -193,7 +187,7 @@ class Transport:
             packing = packing_of(headers.get("Content-Encoding", ""))
         if packing in PACKINGS:
             try:
-                body, is_cut = _decompressed(body, packing, self._limit_bytes, is_cut=is_cut)
+                body, is_cut = decompressed(body, packing, self._limit_bytes, is_cut=is_cut)
             except DecompressionError:
                 return broken_reply(
                     f"{self._peer} sent an answer that is not encoded as its Content-Encoding says",
@@ -249,21 +243,6 @@ def _user_agent() -> str:
         return f"offer-pipeline/{version('offer-pipeline')}"
     except PackageNotFoundError:  # run from a checkout
         return "offer-pipeline"
-
-
-def _decompressed(
-    body: bytes, packing: str, limit_bytes: int, *, is_cut: bool
-) -> tuple[bytes, bool]:
-    """Return the decompressed body, up to a byte beyond the limit, and True if it is cut.
-
-    raises  DecompressionError
-    """
-    unpacker = Decompressor(packing)
-    body = unpacker.feed(body, limit_bytes + 1)
-    is_cut = is_cut or len(body) > limit_bytes
-    if not is_cut:
-        unpacker.end()
-    return body, is_cut
 
 
 def _without_encoding(headers: Mapping[str, str]) -> CIMultiDict[str]:

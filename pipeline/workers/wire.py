@@ -90,7 +90,8 @@ async def permit_for(
 
     None if the limiter was closed or its waits were cancelled.
     """
-    while not limiter.is_closed:
+    cancelled = limiter.cancelled
+    while not limiter.is_closed and limiter.cancelled == cancelled:
         if not limiter.free(1):
             permits = await _permits_in_turn(wire, limiter, clock)
             if permits is None:
@@ -101,7 +102,7 @@ async def permit_for(
         connection = await wire.connect()
         if isinstance(connection, NoReply):
             return Permit(limiter, None, asked_s, connection)
-        if limiter.free(1):
+        if limiter.cancelled == cancelled and limiter.free(1):
             return Permit(limiter, limiter.take(1), clock(), connection)
         wire.give_back(connection)
     return None

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.pause import Pause, describe, describe_stop, describe_wait, remaining_s
+from pipeline.pacing.pause import describe, describe_stop, describe_wait, remaining_s
+from pipeline.pacing.quota_pause import QuotaPause
 from pipeline.vendors.kit.numbers import LONGEST_S
 
 NOW_S = 1_790_000_000.0
@@ -46,11 +47,19 @@ def test_any_recorded_pause_is_finite_and_can_be_described(until_s, asked_s, now
 
 
 def test_a_lifted_pause_is_over_and_the_next_is_as_short_as_the_first():
-    pause = Pause()
-    for _ in range(3):
-        pause.on_refusal(None, left_s=1e9, now_s=0.0)
-    pause.on_refusal(600.0, 0.0, 0.0)
+    told: list[str] = []
+    pause = QuotaPause(
+        900.0,
+        clock=lambda: 0.0,
+        utc=lambda: NOW_S,
+        on_longer=lambda: told.append("longer"),
+        on_lift=lambda: told.append("lifted"),
+    )
+    asked = [pause.start(None, 1e9, "") for _ in range(3)]
+    assert (asked, pause.left_s) == ([True] * 3, 0.4)
+    assert [pause.start(seconds, 0.0, "") for seconds in (600.0, 7.0, None)] == [True, False, False]
     pause.lift()
-    assert pause.left_s(0.0) == 0.0
-    pause.on_refusal(None, 0.0, 0.0)
-    assert pause.left_s(0.0) == 0.1
+    assert pause.left_s == 0.0
+    assert pause.start(None, 0.0, "")
+    assert pause.left_s == 0.1
+    assert told == ["longer"] * 4 + ["lifted", "longer"]

@@ -133,17 +133,17 @@ def test_what_else_counts_successes_counts_many_as_each(lefts_s):
     refusals = AccountRefusals(), AccountRefusals()
     refusals[0].on_judged(max(lefts_s))
     bisectors = Bisector(), Bisector()
+    bisectors[0].on_answer([], max(lefts_s), is_judged=True)
     traffic = Traffic(lambda: 10.0), Traffic(lambda: 10.0)
     for each in traffic:
         each.on_sent(0.0, len(lefts_s))
-    traffic[0].on_replies(lefts_s, 10.0)
-    traffic[1].has_reply = True
+    traffic[0].on_end(len(lefts_s))
+    traffic[0].add_latencies([10.0 - left_s for left_s in lefts_s])
     for left_s in lefts_s:
         refusals[1].on_judged(left_s)
-        bisectors[0].on_judged(left_s)
         bisectors[1].on_answer(row(), left_s, is_judged=True)
         traffic[1].on_end()
-        traffic[1].add_latency(10.0 - left_s)
+        traffic[1].add_latencies([10.0 - left_s])
     for one, other in (refusals, bisectors, traffic):
         assert state(one) == state(other)
 

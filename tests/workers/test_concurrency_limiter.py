@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import anyio
 import pytest
 
 from pipeline.model import Answer, Effect, JobRow, Verdict
@@ -10,7 +9,6 @@ from pipeline.pacing.concurrency import START
 from pipeline.workers.batches import Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.row import Facts, after_update
-from pipeline.workers.slots import Slots
 
 OK = Answer(Verdict.OK, Effect.APPLIED, 204)
 FAILED = Answer(Verdict.TRANSIENT, Effect.MAYBE, 503)
@@ -49,7 +47,7 @@ def test_no_more_is_taken_than_will_soon_leave():
     for ahead, most in ((0, 2 * START), (START - 1, 2 * START), (100, START + 100)):
         limiter = Watched().limiter
         while limiter.may_acquire(ahead):
-            limiter.acquire(batch(limiter.taken))
+            limiter.acquire([batch(limiter.taken)])
         assert limiter.taken == most
 
 
@@ -62,10 +60,10 @@ def test_while_the_vendor_is_down_one_batch_is_taken_when_it_is_due():
     watched.now_s = limiter.due_s
     assert limiter.may_acquire()
     probe, other = batch(98), batch(99)
-    limiter.acquire(probe)
+    limiter.acquire([probe])
     assert not limiter.may_acquire()
     assert (limiter.may_send(probe), limiter.may_send(other)) == (True, False)
-    limiter.release(probe)
+    limiter.release([probe])
     assert not limiter.is_probe(probe)
 
 
@@ -73,7 +71,7 @@ def test_once_it_answers_again_others_are_called():
     watched = Watched()
     watched.fail(DOWN_AFTER)
     watched.now_s = watched.limiter.due_s
-    watched.limiter.acquire(probe := batch(98))
+    watched.limiter.acquire([probe := batch(98)])
     sent_s, watched.now_s = watched.now_s, watched.now_s + 0.1
     watched.limiter.on_answer(probe, OK, sent_s)
     assert not watched.limiter.is_probing
@@ -148,17 +146,6 @@ def test_rows_that_are_at_fault_end_the_outage_and_have_one_try_left(
         assert not limiter.is_probing  # their last try is no outage
         limiter.on_answer(batch(97), OK, sent_s=watched.now_s)
         assert counted(limiter, tried(2)) == 3
-
-
-async def test_a_slot_that_nobody_took_in_the_end_is_given_to_the_next():
-    slots = Slots(1)
-    await slots.enter()
-    with anyio.move_on_after(0.01):
-        await slots.enter()
-        raise AssertionError
-    slots.leave()
-    with anyio.fail_after(1):
-        await slots.enter()
 
 
 def test_a_connection_that_was_not_made_uses_up_no_attempt_once_one_was():

@@ -14,7 +14,6 @@ from pipeline.model import Link, NoReply, Reply, Request
 from pipeline.workers import connections
 from pipeline.workers.backoff import FIRST_S, MAX_S, REST_S, ConnectBackoff, ReuseRest
 from pipeline.workers.connection import PIECE_BYTES, HttpConnection, Received
-from pipeline.workers.slots import Slots
 from pipeline.workers.transport import Transport
 from pipeline.workers.vendor_socket import USER_TIMEOUT, socket_maker
 from tests.waiting import until_async
@@ -460,17 +459,6 @@ def test_the_delay_doubles_with_each_round_of_failures_up_to_its_most():
     assert backoff.delay_s(now_s + MAX_S) == 0.0
     backoff.worked()
     assert backoff.delay_s(now_s) == 0.0
-
-
-async def test_a_wake_up_that_comes_with_a_cancellation_passes_on():
-    slots = Slots(1)
-    await slots.enter()
-    second, third = (asyncio.create_task(slots.enter()) for _ in range(2))
-    await asyncio.sleep(0)
-    slots.leave()  # wakes the second
-    second.cancel()
-    await asyncio.wait_for(third, 1)
-    assert second.cancelled()
 
 
 # Proxies

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from pipeline.workers.decompress import DecompressionError, Decompressor, packing_of
+from pipeline.workers.decompress import DecompressionError, decompressed, packing_of
 
 
 @pytest.fixture(scope="module")
@@ -16,19 +16,21 @@ def bomb():
 
 @pytest.mark.parametrize("most", [1, 1_000, 1_048_577])
 def test_no_more_is_decompressed_than_the_limit(bomb, most):
-    assert len(Decompressor("gzip").feed(bomb, most)) == most
+    body, is_cut = decompressed(bomb, "gzip", most)
+    assert (len(body), is_cut) == (most + 1, True)
 
 
 def test_a_second_member_does_not_exceed_the_bound():
     twice = gzip.compress(b"abc", mtime=0) * 2
-    assert Decompressor("gzip").feed(twice, 4) == b"abca"
+    assert decompressed(twice, "gzip", 4) == (b"abcab", True)
+    assert decompressed(twice, "gzip", 6) == (b"abcabc", False)
 
 
-def test_an_incomplete_body_is_an_error_at_the_end():
-    unpacker = Decompressor("gzip")
-    unpacker.feed(gzip.compress(b"abc", mtime=0)[:-1], 100)
+def test_an_incomplete_body_is_an_error_unless_it_is_known_to_be_cut():
+    cut = gzip.compress(b"abc", mtime=0)[:-1]
     with pytest.raises(DecompressionError):
-        unpacker.end()
+        decompressed(cut, "gzip", 100)
+    assert decompressed(cut, "gzip", 100, is_cut=True) == (b"abc", True)
 
 
 def test_several_packings_are_named_as_they_stand():

@@ -36,7 +36,7 @@ def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_lear
         terms = LimiterSettings(quotas=quotas, starts_per_s=10.0, max_wait_s=max_wait_s)
         limiter = RateLimiter(terms, clock=lambda: 1000.0, utc=lambda: NOW_S)
         account = replace(ACCOUNT, max_wait_s=max_wait_s)
-        handler = PauseHandler(account, stop=stopped.append, announce=lambda _words: None)
+        handler = PauseHandler(account, stopped.append, lambda _words: None)
         with limiter.watched(handler.on_pause):
             for reply in replies:
                 permit = Permit(AccountLimiter(limiter), limiter._count_sent(), 1000.0, None)

@@ -162,13 +162,27 @@ def test_who_waits_gets_nothing_once_the_account_ends_its_waits(ends):
     virtual_time.run(main)
 
 
-def test_a_connection_that_opens_after_the_account_stopped_sends_nothing():
+@pytest.mark.parametrize("ends", [AccountLimiter.close, AccountLimiter.cancel_waits])
+def test_a_connection_that_opens_after_the_account_ended_its_waits_sends_nothing(ends):
     async def main() -> None:
         wire, (shared, limiter) = SlowWire(), limiter_of(Quota(10, 1.0))
-        wire.on_open = limiter.close
+        wire.on_open = lambda: ends(limiter)
         assert await permit_for(wire, limiter, now_s) is None
         assert (wire.idle, shared.under_way) == ([1], 0)
-        assert await permit_for(wire, limiter, now_s) is None
+        is_open = ends is AccountLimiter.cancel_waits
+        assert (await permit_for(wire, limiter, now_s) is not None) == is_open
+
+    virtual_time.run(main)
+
+
+def test_nothing_is_connected_while_the_run_may_not_send():
+    async def main() -> None:
+        wire, (shared, _) = SlowWire(), limiter_of(Quota(10, 1.0))
+        limiter = AccountLimiter(shared, sure_until_s=lambda: 99.0 if now_s() > 20.0 else -1.0)
+        wire.on_open = lambda: wire.done.append(f"open at {now_s():.0f}")
+        permit = await permit_for(wire, limiter, now_s)
+        assert permit is not None
+        assert wire.done == ["open at 23"]
 
     virtual_time.run(main)
 
