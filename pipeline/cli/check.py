@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipeline.cli.console import terminal
 from pipeline.cli.estimate import RunEstimate
-from pipeline.cli.messages import print_error, question_about
+from pipeline.cli.messages import no_files, print_error, question_about
 from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.setup import (
     ROWS,
@@ -78,9 +78,12 @@ def check(
             config = simulated  # nothing is sent, so the simulator may stop here
     run_options = RunOptions(allow_irreversible=bool(allow), **options)
     estimate = RunEstimate(schedule_window(config, until=until))
+    paths = expand(files, config)
+    if not paths:
+        console.print(no_files(config.inputs), markup=False, soft_wrap=True)
     codes = [
         _check(path, config, run_options, show=show, console=console, estimate=estimate)
-        for path in expand(files, config)
+        for path in paths
     ]
     sys.exit(max(codes, default=ALL_GOOD))
 

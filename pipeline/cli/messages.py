@@ -36,6 +36,11 @@ def warn(text: str) -> None:
     console.print(one_line(text), markup=False)
 
 
+def no_files(folder: PurePath) -> str:
+    """A message that the drop folder is empty."""
+    return f"No files in {from_here(folder)}: nothing to do. Name a file, or drop one there."
+
+
 def question_about(prepared: Prepared, estimate: RunEstimate) -> Question:
     """The question that a user confirms before a run is sent."""
     bound = prepared.bound

@@ -44,7 +44,7 @@ class _ReadOnlyOutput:
 
     def __init__(self, *, wait: bool = True) -> None:
         self.console = terminal(stderr=True)
-        self.way = RunEnvironment(shared=Session(), wait=wait, tell=self._say)
+        self.environment = RunEnvironment(shared=Session(), wait=wait, tell=self._say)
 
     def _say(self, words: str) -> None:
         self.console.print(one_line(words), markup=False)
@@ -99,12 +99,14 @@ def plan(
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=False))
-        desk = _ReadOnlyOutput(wait=not no_wait)
-        made = desk.run(
+        output = _ReadOnlyOutput(wait=not no_wait)
+        made = output.run(
             f"Reading the current state for {file}",
-            lambda tell: make_plan(file, out, config, desk.way, options=options, tell=tell),
+            lambda tell: make_plan(
+                file, out, config, output.environment, options=options, tell=tell
+            ),
         )
-    show_plan(desk.console, made)
+    show_plan(output.console, made)
     sys.exit(_code_of(made))
 
 
@@ -132,16 +134,16 @@ def _code_of(made: MadePlan) -> int:
 def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait: bool) -> None:
     """Read what RUN applied and report every field that differs from what was sent.
 
-    RUN is the name of a run, or `latest`. Exit code 0: no drift; 1: drift, or some rows could not
-    be read; 3: an account stopped.
+    RUN is a name or number of `pipeline runs`, or `latest`. Exit code 0: no drift; 1: drift, or
+    some rows could not be read; 3: an account stopped.
     """
-    config, desk = read_config(config_file), _ReadOnlyOutput(wait=not no_wait)
+    config, output = read_config(config_file), _ReadOnlyOutput(wait=not no_wait)
     run = named(run, config)
-    found = desk.run(
+    found = output.run(
         f"Reading back {run}",
-        lambda tell: verify_run(run, config, desk.way, sample=sample, tell=tell),
+        lambda tell: verify_run(run, config, output.environment, sample=sample, tell=tell),
     )
-    show_verified(desk.console, run, found)
+    show_verified(output.console, run, found)
     if not found.rows and found.blind:
         raise UsageError(
             f"run {run} cannot be verified: no documented way to read from its vendor is known"
@@ -174,17 +176,18 @@ def undo(
 ) -> None:
     """Restore what RUN overwrote, except entities that were changed since.
 
-    RUN is the name of a run, or `latest`. A plan is made from the recorded previous values, shown
-    and, after a question, sent as a run of its own. That run can be undone too.
+    RUN is a name or number of `pipeline runs`, or `latest`. A plan is made from the recorded
+    previous values, shown and, after a question, sent as a run of its own. That run can be undone
+    too.
     """
-    config, desk = read_config(config_file), _ReadOnlyOutput()
+    config, output = read_config(config_file), _ReadOnlyOutput()
     run = named(run, config)
-    made = desk.run(
+    made = output.run(
         f"Reading the current state for {run}",
-        lambda tell: undo_plan(run, out, config, desk.way, tell=tell),
+        lambda tell: undo_plan(run, out, config, output.environment, tell=tell),
     )
     if not quiet:
-        show_plan(desk.console, made, is_sent_next=not plan_only)
+        show_plan(output.console, made, is_sent_next=not plan_only)
     if plan_only or not made.planned.sends:
         sys.exit(_code_of(made))
     session = CommandSession(quiet=quiet, as_json=as_json, continues=yes)

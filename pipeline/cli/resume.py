@@ -46,8 +46,9 @@ def resume(
 ) -> None:
     """Continue RUN: send the remaining rows, resolve rows in doubt, report every row.
 
-    RUN is the name of a run, or `latest`. Without it, the last unfinished run is continued. The
-    original file is no longer needed. A row with a recorded answer is never sent again.
+    RUN is a name or number of `pipeline runs`, or `latest`. Without it, the last unfinished run is
+    continued. The original file is no longer needed. A row with a recorded answer is never sent
+    again.
 
     With --failed, rows of RUN that did not succeed become a new run with its own report. Invalid
     rows are left out: fix them in the error file. Rows replaced by newer ones are not sent.

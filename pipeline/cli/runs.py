@@ -80,7 +80,8 @@ _NEED_RUN = {
 def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given: Any) -> None:
     """Show the results of RUN, and write its report if it is missing. Nothing is sent.
 
-    RUN is the name of a run, or `latest`. Without it, all recorded runs are listed, newest first.
+    RUN is a name or number of `pipeline runs`, or `latest`. Without it, all recorded runs are
+    listed, newest first.
     """
     action = _action(run, given)
     config = read_config(config_file)

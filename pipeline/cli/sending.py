@@ -19,7 +19,7 @@ from rich.console import Console
 from pipeline import run as engine  # its parts that send are imported when they are first used
 from pipeline.cli.console import emit, terminal
 from pipeline.cli.estimate import RunEstimate
-from pipeline.cli.messages import print_error, question_about
+from pipeline.cli.messages import no_files, print_error, question_about
 from pipeline.cli.side_by_side import RunDisplay, SideBySide
 from pipeline.cli.workers_on import started_by
 from pipeline.config import Config
@@ -125,7 +125,7 @@ class CommandSession:
 
     def report_no_files(self, folder: PurePath) -> None:
         """The drop folder is empty."""
-        self.say(f"No files in {folder}: nothing to do.")
+        self.say(no_files(folder))
         if self._notifier is not None:
             self._notifier.nothing_arrived(str(folder))
 
@@ -218,7 +218,7 @@ class CommandSession:
             return NOTHING_SENT
         self._notify_start(prepared)
         try:
-            way = engine.RunEnvironment(
+            environment = engine.RunEnvironment(
                 watch=display.watch,
                 shared=shared,
                 wait=self._wait,
@@ -231,7 +231,7 @@ class CommandSession:
                 ),
                 count=self._workers or 0,
             )
-            summary: Summary = await engine.carry_out(prepared, way)
+            summary: Summary = await engine.carry_out(prepared, environment)
         except CalledOffError as error:
             self.report_failure(source, error)
             return INTERRUPTED + (shared.interrupted or 0)

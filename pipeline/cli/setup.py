@@ -30,6 +30,7 @@ REFUSED_WITH_REASON = (".xlsx", ".xls")
 T = TypeVar("T")
 
 LATEST = "latest"
+_LONGEST_NUMBER = 19  # digits; a store holds 64 bits
 
 WORKERS = click.IntRange(0, 64)
 """A number of workers that one command starts."""
@@ -146,10 +147,17 @@ def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
 
 
 def named(run: str, config: Config) -> str:
-    """The name of a run; `latest` is the newest. Raises UsageError if there is none."""
+    """The name of a run; `latest` is the newest. Raises UsageError if there is none.
+
+    run  a name, `latest`, or a number as `pipeline runs` lists it
+    """
+    runs = open_store(config).runs
+    if run.isdecimal() and len(run) < _LONGEST_NUMBER:
+        numbered = (each.name for each in runs.since(int(run)) if each.sequence == int(run))
+        return next(numbered, run)
     if run != LATEST:
         return run
-    found = open_store(config).runs.all(states=STATES, most=1)
+    found = runs.all(states=STATES, most=1)
     if not found:
         raise UsageError("there is no run yet")
     return found[0].name

@@ -69,7 +69,7 @@ async def _work(
 ) -> int:
     codes = {0}
     shared = engine.Session()
-    way = engine.RunEnvironment(shared=shared, window=window, tell=say)
+    environment = engine.RunEnvironment(shared=shared, window=window, tell=say)
     is_first = True
     async with engine.signals_obeyed(shared):
         while shared.interrupted is None:
@@ -78,7 +78,7 @@ async def _work(
                 say(WAITS if stays else NOTHING)
             is_first = False
             for name in names:
-                codes.add(await _work_on(config, name, way, say))
+                codes.add(await _work_on(config, name, environment, say))
             if not stays:
                 break
             await anyio.sleep(LOOK_EVERY_S)
@@ -86,11 +86,11 @@ async def _work(
 
 
 async def _work_on(
-    config: Config, run: str, way: engine.RunEnvironment, say: Callable[[str], None]
+    config: Config, run: str, environment: engine.RunEnvironment, say: Callable[[str], None]
 ) -> int:
     """Work on one run; returns the exit code."""
     prepared = await to_thread.run_sync(join, run, config)
-    end = await engine.work(prepared, way, who=f"{socket.gethostname()}:{os.getpid()}")
+    end = await engine.work(prepared, environment, who=f"{socket.gethostname()}:{os.getpid()}")
     if end == "undriven":
         say(f"run {run}: no share is given out; `pipeline resume {run} --workers N` goes on")
     return _CODES.get(end, 0)

@@ -332,6 +332,8 @@ def _value_fault(detail: ErrorDetails, column: str | None) -> Fault:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
         return Fault(what="not given", column=column, expected="a value")
+    if column is not None and detail["loc"] and column.endswith(f".{detail['loc'][-1]}"):
+        message = message.removesuffix(f" ({detail['loc'][-1]})")  # the column says it
     return Fault(
         what="not accepted",
         column=column,

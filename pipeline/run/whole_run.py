@@ -42,6 +42,7 @@ from pipeline.runs.options import RunOptions
 from pipeline.runs.registry import open_store, workers_of
 from pipeline.runs.retention import tidy
 from pipeline.store import Ledger, State
+from pipeline.store.contract import RecordGoneError
 from pipeline.vendors import load_vendors
 
 _STOPPED = 3  # the exit code
@@ -291,6 +292,7 @@ async def _reported(
         await anyio.to_thread.run_sync(write)
         where = f"the report is in {prepared.report_folder}"
     why = outcome.failure if isinstance(outcome.failure, PipelineError) else repr(outcome.failure)
-    raise RunAborted(
-        f"the run ended early: {why}; {where}. `pipeline resume {prepared.run}` continues it"
-    ) from outcome.failure
+    todo = f"`pipeline resume {prepared.run}` continues it"
+    if isinstance(outcome.failure, RecordGoneError):
+        todo = "It cannot be resumed: check at the vendor which of its rows arrived"
+    raise RunAborted(f"the run ended early: {why}; {where}. {todo}") from outcome.failure

@@ -18,6 +18,10 @@ class LedgerError(RunAborted):
     """The record is damaged, or the call would contradict it. The call recorded nothing."""
 
 
+class RecordGoneError(LedgerError):
+    """The record was removed, or another file put in its place, while it was open."""
+
+
 class Ledger(Protocol):
     """The record of one run: rows that may have been sent, and results.
 

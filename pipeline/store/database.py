@@ -19,7 +19,7 @@ from zlib import crc32
 
 from pipeline.model import RunAborted
 from pipeline.store.commit_mark import CommitMark
-from pipeline.store.contract import LedgerError
+from pipeline.store.contract import LedgerError, RecordGoneError
 from pipeline.store.file_system import network_file_system_of
 from pipeline.store.files import sync_folder
 from pipeline.store.page_checks import PageChecks
@@ -136,6 +136,7 @@ class Database:
         checks: PageChecks | None = None,
     ) -> None:
         self.path = path
+        self._log = path.with_name(f"{path.name}-wal")
         self.seed = 0
         """Seed of the checksums of rows, so that rows of another owner's file do not match. 0 if an
         earlier version created the file, or it has no owner."""
@@ -147,6 +148,7 @@ class Database:
             try:
                 self._check_commits(at_least)
                 self._connection = _connect(path, "rw", wait_s)
+                self._identity = _identity(path)
             except BaseException:
                 self._mark.close()
                 raise
@@ -186,7 +188,24 @@ class Database:
             except BaseException:
                 self.roll_back()
                 raise
+            self._check_is_there()
             self._mark.note(commits)
+
+    def _check_is_there(self) -> None:
+        """Raise RecordGoneError if the file has no name any more, or its log has none.
+
+        An open file that was removed accepts every commit, and nobody can read it afterwards.
+        """
+        try:
+            self._log.stat()
+            is_there = _identity(self.path) == self._identity
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        if not is_there:
+            raise RecordGoneError(
+                f"{self.path} is gone: another program removed it, or put another file in its "
+                "place. Nothing is sent that is not on record"
+            )
 
     def roll_back(self) -> None:
         """Roll back the open transaction, if there is one. SQLite ends some by itself."""
@@ -234,7 +253,7 @@ class Database:
             marked, fault = self._mark.read(), self._mark.fault_of_log()
         except ValueError as error:
             raise damaged(self.path, str(error)) from error
-        log = self.path.with_name(f"{self.path.name}-wal")
+        log = self._log
         if fault is not None:
             raise damaged(log, fault)
         with closing(_connect(self.path, "ro", WAIT_S)) as connection:
@@ -363,6 +382,12 @@ def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Device and number of the file that has this name now."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _commits(connection: sqlite3.Connection) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workplace import COLUMNS, ENVIRON, coupon
+from tests.cli.command import typed
+from tests.workplace import COLUMNS, ENVIRON, configure, coupon
 
 MAX_CHARS = 20_000
 MAX_BYTES = 200 << 20
@@ -69,3 +70,10 @@ def test_what_is_said_is_bounded(shop: Path, pieces, code: int) -> None:
     assert len(said) < MAX_CHARS
     assert "Traceback" not in said
     assert int((shop / "peak").read_text()) << 10 < MAX_BYTES
+
+
+def test_a_key_that_a_column_gives_is_said_once(tmp_path):
+    configure(tmp_path, "http://127.0.0.1:9")
+    (tmp_path / "a.csv").write_text(f"{COLUMNS.replace('en-US', 'x')}\n{coupon(1)}\n")
+    checked = typed(tmp_path, "check", "--operation", "xsolla.coupon", "a.csv")
+    assert "column name.x: not accepted: 'x'; expected a locale, as en-US or de-DE\n" in checked.out

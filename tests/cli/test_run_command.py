@@ -140,6 +140,8 @@ def test_samples_cannot_reach_a_real_account(shop, vendor):
     assert "--simulate" in ended.words
     assert vendor.stats()["requests"] == 0
     nothing = typed(shop, "run", "--yes")  # the drop folder does not hold them
+    checked = typed(shop, "check")
+    assert (checked.code, "No files in inputs: nothing to do." in checked.out) == (0, True)
     assert (nothing.code, "nothing to do" in nothing.words) == (0, True)
 
 

@@ -202,6 +202,10 @@ def test_the_newest_run_can_be_called_latest(shop):
     newest = sent(shop, INVALID, coupon(2))
     assert f"reports/{newest}" in "".join(typed(shop, "runs", "latest").out.split())
     assert listed(shop, "latest")[0]["run"] == newest
+    number = str(listed(shop, "latest")[0]["sequence"])
+    assert listed(shop, number)[0]["run"] == newest
+    assert typed(shop, "runs", "99" + number).code == 2
+    assert typed(shop, "runs", "9" * 30).code == 2
     ended = typed(shop, "resume", "--failed", "latest", "--yes")
     assert (ended.code, newest in ended.words) == (0, True)
     assert typed(shop, "resume", "latest").code == 2

@@ -132,3 +132,25 @@ def test_an_error_in_our_code_is_not_converted(path):
     database.close()
     with pytest.raises(sqlite3.ProgrammingError):
         database.rows("SELECT 1")
+
+
+@pytest.mark.parametrize("part", ["", "-wal"])
+def test_a_commit_to_a_file_that_was_removed_raises(path, part):
+    fill(path, FIRST)
+    database = Database(path, [FIRST])
+    with database.commit() as connection:
+        connection.execute("INSERT INTO offers VALUES (3, 'y')")
+    path.with_name(path.name + part).unlink()
+    with pytest.raises(RunAborted, match=r"some\.db is gone: "), database.commit() as connection:
+        connection.execute("INSERT INTO offers VALUES (4, 'z')")
+    database.close()
+
+
+def test_a_commit_to_a_file_that_was_replaced_raises(path):
+    fill(path, FIRST)
+    database = Database(path, [FIRST])
+    path.rename(path.with_name("old.db"))
+    create(path)
+    with pytest.raises(RunAborted, match=r"some\.db is gone: "), database.commit() as connection:
+        connection.execute("INSERT INTO offers VALUES (4, 'z')")
+    database.close()
