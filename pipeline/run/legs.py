@@ -5,38 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Protocol
 
 from pipeline.model import AccountProgress
 from pipeline.model.leg import Leg
 from pipeline.run.outcome import RunOutcome
 
 
-class LegCounter(Protocol):
-    """Returns the legs of this process so far."""
-
-    def __call__(
-        self, progress: Sequence[AccountProgress], last_at_s: float, *, is_over: bool
-    ) -> list[Leg]:
-        """As `legs_of`."""
-
-
 def legs_of(
-    outcome: RunOutcome, progress: Sequence[AccountProgress], last_at_s: float, *, is_over: bool
+    outcome: RunOutcome, progress: Sequence[AccountProgress], *, is_over: bool
 ) -> list[Leg]:
     """The legs of this process so far, one per account.
 
-    outcome    of its earlier stretches, which are included
-    progress   of the current stretch; empty if there is none
-    last_at_s  the time, in UTC seconds since 1970
-    is_over    the process sends no more
+    outcome   of its earlier stretches, which are included
+    progress  of the current stretch; empty if there is none
+    is_over   the process sends no more
     """
     return [
         Leg(
             number=outcome.leg,
             account=each.account,
             began_at_s=outcome.began_at_s,
-            last_at_s=last_at_s,
+            last_at_s=outcome.now_at_s,
             requests=each.sent,
             retries=each.retries,
             sending_s=each.sending_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,6 +59,7 @@ class RunOutcome:
     order: Order = field(default_factory=Order)
     is_ordered: bool = False
     on_order: Callable[[Order], None] = lambda _order: None
+    _began_s: float = field(default_factory=time.monotonic)
 
     def obey(self, order: Order) -> None:
         """Take notice of a new order; one to stop counts as SIGTERM does."""
@@ -82,3 +84,8 @@ class RunOutcome:
     def began_at_s(self) -> float:
         """`started` in UTC seconds since 1970."""
         return self.started.timestamp()
+
+    @property
+    def now_at_s(self) -> float:
+        """The time, in UTC seconds since 1970, as if nobody had set the clock since `started`."""
+        return self.began_at_s + time.monotonic() - self._began_s

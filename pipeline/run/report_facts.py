@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -55,7 +54,7 @@ def report(
     legs = _legs(outcome, ledger)
     facts = RunFacts(
         started=min([outcome.started, *(_moment(leg.began_at_s) for leg in legs)]),
-        ended=datetime.now(UTC),
+        ended=_moment(outcome.now_at_s),
         legs=tuple(legs),
         workers=tuple(_workers(prepared)),
         accounts=tuple(_account_facts(prepared, outcome, legs)),
@@ -122,7 +121,7 @@ def _recorded(outcome: RunOutcome, before: RecordedState, claimed: int) -> Count
 
 def _legs(outcome: RunOutcome, ledger: Ledger) -> list[Leg]:
     """All legs; those of this process from memory, since the disk may have refused them."""
-    now = legs_of(outcome, (), time.time(), is_over=True)
+    now = legs_of(outcome, (), is_over=True)
     return one_after_another([*(leg for leg in ledger.legs() if leg.number != outcome.leg), *now])
 
 

@@ -23,7 +23,7 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.run.canary import conditions, subset
 from pipeline.run.environment import RunEnvironment
-from pipeline.run.legs import LegCounter, legs_of, merge_progress
+from pipeline.run.legs import legs_of, merge_progress
 from pipeline.run.links import AccountLinks, ShareLink
 from pipeline.run.live_overrides import LiveOverrides
 from pipeline.run.outcome import RunOutcome
@@ -167,7 +167,7 @@ class Stretch:
             environment.shared.quotas.kept(
                 prepared.config, environment.tell, on_failure=partial(_abort, pool)
             ),
-            _sampled(pool, self.ledger, partial(legs_of, self.outcome)),
+            _sampled(pool, self.ledger, self.outcome),
             overrides.applied(pool),
         ):
             await pool.run()
@@ -285,10 +285,10 @@ def _abort(pool: WorkerPool, error: RunAborted) -> None:
 
 @asynccontextmanager
 async def _sampled(
-    pool: WorkerPool, ledger: SerializedLedger, legs: LegCounter
+    pool: WorkerPool, ledger: SerializedLedger, outcome: RunOutcome
 ) -> AsyncIterator[None]:
     """Record samples of the speed while the block runs and at its end."""
-    samples = _Samples(pool, ledger, legs)
+    samples = _Samples(pool, ledger, outcome)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(samples.keep)
         try:
@@ -302,10 +302,10 @@ async def _sampled(
 class _Samples:
     """Records one sample per account and second, and the progress of this process."""
 
-    def __init__(self, pool: WorkerPool, ledger: SerializedLedger, legs: LegCounter) -> None:
+    def __init__(self, pool: WorkerPool, ledger: SerializedLedger, outcome: RunOutcome) -> None:
         self._pool = pool
         self._ledger = ledger
-        self._legs = legs
+        self._outcome = outcome
         self._recorded_s = time.monotonic()
         self._sent: dict[str, int] = {}
 
@@ -317,12 +317,12 @@ class _Samples:
 
     async def record(self, *, is_over: bool = False) -> None:
         """Record what happened since the last call."""
-        now_s, at_s = time.monotonic(), time.time()
+        now_s, at_s = time.monotonic(), self._outcome.now_at_s
         samples = self._pool.samples(at_s, now_s - self._recorded_s, self._sent)
         self._recorded_s = now_s
         progress = self._pool.progress()
         self._sent = {each.account: each.sent for each in progress}
-        legs = self._legs(progress, at_s, is_over=is_over)
+        legs = legs_of(self._outcome, progress, is_over=is_over)
         await anyio.to_thread.run_sync(self._write, samples, legs)
 
     def _write(self, samples: Sequence[Sample], legs: Sequence[Leg]) -> None:
