@@ -1,7 +1,6 @@
-"""The bucket that spreads requests evenly: aiolimiter's, with a way to take a slot at once.
+"""The bucket that spreads requests evenly: aiolimiter's, with a way to take slots at once.
 
-Coroutines wait for a slot with `acquire`, which serves them in order; a sender that is called back
-takes those that are free with `take`. Both draw on one bucket.
+Nobody waits in it: who is called back in turn takes the slots that are free.
 """
 
 from __future__ import annotations
