@@ -42,3 +42,13 @@ class Session:
             outcome.signal = outcome.signal or number
             if outcome.pool is not None:
                 outcome.pool.stop(outcome.interruption)
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Those that ask a process to end: Ctrl-C, SIGTERM, and a terminal that was closed.
+
+    `nohup` ignores the last one, and so does its child.
+    """
+    closed = getattr(signal, "SIGHUP", None)
+    is_ignored = closed is None or signal.getsignal(closed) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if is_ignored else [closed])]
