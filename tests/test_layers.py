@@ -147,7 +147,7 @@ DECISIONS = {
         "workers": (
             "answers auth backlog backoff batches bisection claim_ahead coalescing decompress "
             "entity_order exchange_text fail_fast http1 masking own_answers precheck refusals "
-            "reply_certainty requests row stop_reason traffic"
+            "reply_certainty row stop_reason traffic"
         ),
     }.items()
     for name in names.split()

@@ -83,13 +83,6 @@ class CircuitBreaker:
         """The vendor applied or refused a request sent at `left_s`.
 
         is_read  the request was a read, which proves nothing about updates
-
-        >>> breaker = CircuitBreaker()
-        >>> for entity in "abcde":
-        ...     breaker.on_failure(entity, left_s=1.0, now_s=1.0)
-        >>> breaker.on_success(left_s=2.0, is_read=True)
-        >>> breaker.is_down
-        True
         """
         self._worked_s[is_read] = max(self._worked_s[is_read], left_s)
         if self.is_down and left_s < self.failing_since_s:
@@ -114,13 +107,6 @@ class CircuitBreaker:
         entity    that the request was for; None: no connection was made, which counts each time
         before_s  when the previous failed request of the same row was sent, outside an outage;
                   None if there was none
-
-        >>> breaker = CircuitBreaker()
-        >>> breaker.on_success(left_s=2.0)
-        >>> for entity in "abcde":
-        ...     breaker.on_failure(entity, left_s=3.0, now_s=3.0, before_s=1.0)
-        >>> breaker.is_down
-        False
         """
         if self.is_down:
             self._on_failure_in_outage(entity, is_read=is_read)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.exchange import Exchange
@@ -18,26 +15,14 @@ def exchange_of(config: Config, run: str, row: int) -> Exchange:
 
     Raises UsageError if none is kept, LedgerError or RunAborted as the ledger does.
     """
-    with _opened(config, run) as ledger:
-        found = next(ledger.exchanges(row), None)
-        if found is None:
-            raise UsageError(_nothing_kept(ledger, run, row))
-    return found
-
-
-def exchanges_of(config: Config, run: str) -> tuple[Exchange, ...]:
-    """All kept exchanges of a run, in row order. Raises as `exchange_of` does."""
-    with _opened(config, run) as ledger:
-        return tuple(ledger.exchanges())
-
-
-@contextmanager
-def _opened(config: Config, run: str) -> Iterator[Ledger]:
     store = open_store(config)
     if not is_stored(store.files(run)):
         raise UsageError(f"the files of run {run} are gone, and its exchanges with them")
     with store.ledger(run, None, None) as ledger:
-        yield ledger
+        found = next(ledger.exchanges(row), None)
+        if found is None:
+            raise UsageError(_nothing_kept(ledger, run, row))
+    return found
 
 
 def _nothing_kept(ledger: Ledger, run: str, row: int) -> str:

@@ -69,8 +69,8 @@ class AccountSender:
         self.account = account
         self.stopped: str | None = None
         self.is_permanent = self.was_done_at_stop = False
-        self.on_open: Callable[[], None] = _nothing
-        self.on_stop: Callable[[], None] = _nothing
+        self.on_open: Callable[[], None] = lambda: None
+        self.on_stop: Callable[[], None] = lambda: None
         self._total = total
         self._recorder = recorder
         self._account_limiter = account_limiter
@@ -445,7 +445,3 @@ def _backlog(
         coalesce=environment.coalesce,
         overtaking=recovered.overtaking,
     )
-
-
-def _nothing() -> None:
-    pass

@@ -1,12 +1,14 @@
-"""The state of a row while it is sent, and which rows share a request. Pure."""
+"""The state of a row while it is sent, which rows share a request, and that request. Pure."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from pipeline.model import Answer, JobRow
+from pipeline.model import Answer, JobRow, Request
 from pipeline.pacing.throttle import NO_REFUSALS
+from pipeline.vendors import Operation, VendorSettings
 
 BatchSize = Callable[[str], int]
 """Operation -> the most rows that one request may carry."""
@@ -111,6 +113,20 @@ def may_be_claimed(batch: Batch, room: int, places: int) -> bool:
     if not batch[0].is_repeatable:
         return places > 0
     return len(batch) == 1 or room > 0
+
+
+def request_for(
+    operation: Operation[Any, Any],
+    settings: VendorSettings,
+    batch: Batch,
+) -> Request:
+    """Return the request for `batch`: the one written when its row was bound, or a new one."""
+    row = batch[0]
+    path, body, head = row.job.path, row.job.body, operation.head
+    if path is None or body is None or head is None or len(batch) > 1 or not row.is_as_bound:
+        return operation.encode(settings, [operation.job_type.trusted(row.text) for row in batch])
+    method, headers = head(settings)
+    return Request(method, path, body, headers)
 
 
 class OpenRows:

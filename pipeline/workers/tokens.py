@@ -1,8 +1,8 @@
 """Sends an account's requests with its credentials, and keeps its access token fresh.
 
 One token serves all requests: fetched when the first one needs it, renewed before it expires and
-replaced once it has expired. No request is sent twice here: one that could not be sent in time gets
-a NoReply with `lost_turn`, and its rows are queued again.
+replaced once it has expired. No request is sent twice here: one whose token has ended gets a
+NoReply with `lost_turn`, and its rows are queued again.
 """
 
 from __future__ import annotations

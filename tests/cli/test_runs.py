@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs.exchanges import exchanges_of
+from pipeline.runs import open_store
 from pipeline.store import Lock
 from pipeline.store.on_files import FileStore
 from tests.cli.command import ended, environment, start, typed
@@ -667,7 +667,8 @@ def test_what_a_row_met_is_shown_in_full_and_without_secrets(tmp_path):
     (told,) = map(json.loads, as_json.splitlines())
     assert (told["run"], told["row"], told["status"]) == (run, 2, "rejected")
     assert told["request"] == command
-    assert [(each.row, each.request) for each in exchanges_of(config, run)] == [(2, command)]
+    with open_store(config).ledger(run, None, None) as ledger:
+        assert [(each.row, each.request) for each in ledger.exchanges()] == [(2, command)]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ import pipeline
 from pipeline.cli import main
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run import RunEnvironment
 from pipeline.run.links import over_http
 from pipeline.run.worker_processes import WorkerProcesses
@@ -263,8 +264,8 @@ def _write_line(file: int, value: object) -> None:
 
 def _link(death: Death) -> Callable[..., Any]:
     @asynccontextmanager
-    async def link(account: Account, late: Any) -> AsyncIterator[Wire[Any]]:
-        async with over_http(account, late) as inner:
+    async def link(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Wire[Any]]:
+        async with over_http(account, account_limiter) as inner:
             yield _Deadly(inner, death)
 
     return link
@@ -278,9 +279,6 @@ class _Deadly:
         self._death = death
         self.take, self.connect, self.give_back = inner.take, inner.connect, inner.give_back
         self.abort = inner.abort
-
-    async def __call__(self, request: Request) -> Reply | NoReply:
-        return await self._inner(request)
 
     def start(self, connection: Any, request: Request, on_reply: OnReply) -> None:
         death, is_write = self._death, request.method in WRITES

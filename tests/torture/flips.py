@@ -34,7 +34,6 @@ from pipeline.model import PipelineError, Reply, Request
 from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.history import entries, touches
 from pipeline.runs import RunOptions, open_store
-from pipeline.runs.exchanges import exchanges_of
 from pipeline.store.on_files import FileStore
 from pipeline.store.on_files.boot_clock import Moment
 from pipeline.store.on_files.records import open_record
@@ -180,7 +179,7 @@ def _look(config: Config, outcome: Outcome, names: tuple[str, ...]) -> None:
     for name in names:
         folder = config.ledger_folder / "runs" / name
         with open_record(folder) as ledger:
-            outcome.seen += (exchanges_of(config, name), [*ledger.samples()], ledger.legs())
+            outcome.seen += (tuple(ledger.exchanges()), [*ledger.samples()], ledger.legs())
             outcome.seen += (ledger.previous_states(range(1, 9)),)
 
 

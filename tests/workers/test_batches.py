@@ -8,8 +8,7 @@ import pytest
 
 from pipeline.model import JobRow, Request
 from pipeline.vendors import RequestHead
-from pipeline.workers.batches import Row
-from pipeline.workers.requests import request_for
+from pipeline.workers.batches import Row, request_for
 from tests.workers.drive import ACCOUNT, PRICE
 
 HEADERS = {"Content-Type": "application/json"}
