@@ -49,6 +49,7 @@ def stop_signals() -> list[signal.Signals]:
 
     `nohup` ignores the last one, and so does its child.
     """
-    closed = getattr(signal, "SIGHUP", None)
-    is_ignored = closed is None or signal.getsignal(closed) is signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([] if is_ignored else [closed])]
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
