@@ -145,6 +145,11 @@ class PostgresServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """False if it ended, by itself too."""
+        return self._process is not None and self._process.poll() is None
+
     def suspend(self) -> None:
         """Stop it in its tracks, with all its processes, as a frozen machine."""
         for pid in self._processes():

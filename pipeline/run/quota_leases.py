@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from pipeline.config import Config
@@ -165,6 +166,7 @@ class QuotaLeases:
     async def _keep(self, config: Config, announce: Callable[[str], None]) -> None:
         async with self._keeper:  # one of several runs does it for all
             while True:
+                await anyio.lowlevel.checkpoint()  # the end is seen here if recording takes long
                 recorded_s = time.monotonic()
                 self._news = anyio.Event()
                 await self._record(config, announce)

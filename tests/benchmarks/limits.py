@@ -264,7 +264,8 @@ READ_BACK = """\
 ## Read back
 
 `make bench-postgres ARGS="--sizes --kept {rows} --keep"` on {made}, once: a run of {rows:,} rows in eight shares, whose
-processes were killed before its report; one row of a hundred was rejected, one of a thousand is `unknown`.
+processes were killed before its report; one row of a hundred was rejected, one of a thousand is `unknown`. Other
+programs used the two cores meanwhile: seconds of CPU tell more.
 
 | | seconds | of CPU, the database's too | peak of the command | peak of a process of the database |
 | --- | ---: | ---: | ---: | ---: |

@@ -24,6 +24,7 @@ from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, si
 ROWS = 600
 IN_FLIGHT = 8
 LEASE_S = 15.0
+GRACE_S = 20.0
 MOST_S_TO_END = 40.0  # on a busy machine
 
 
@@ -132,6 +133,37 @@ def test_workers_and_the_process_that_shows_them_end_without_their_database(
     assert time.monotonic() - began_s < MOST_S_TO_END
     server.start()
     done = pipeline(tmp_path, "resume", "--yes", "--quiet", "--workers", "2")
+    assert done.code == 0, done
+    assert sent(vendor).keys() == set(range(1, ROWS + 1))
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_a_database_that_freezes_stops_sending_before_the_lease_ends_and_then_the_run(
+    tmp_path: Path, vendor: Simulator, server: PostgresServer, options: tuple[str, ...]
+) -> None:
+    """Connections stay open, and nothing is refused: only silence tells."""
+    path = configured(tmp_path, server.url(), vendor, "max_outage_s = 2\nshares = 4")
+    process = start(tmp_path, "run", "--yes", *options, str(path))
+    until(lambda: vendor.stats()["applied"] > ROWS / 6)
+    workers = children_of(process.pid)
+    frozen_s = vendor.stats()["elapsed_s"]
+    server.suspend()
+    began_s = time.monotonic()
+    try:
+        done = ended(process)
+        until(lambda: not any(map(is_alive, workers)))
+        took_s = time.monotonic() - began_s
+    finally:
+        server.resume()
+    print(f"it ended {took_s:.0f} s after the database froze")
+    assert done.code == 3, done
+    assert "it has not answered for too long" in done.words
+    assert "internal error" not in done.words
+    assert took_s < LEASE_S + GRACE_S + MOST_S_TO_END
+    last_s = max(each["arrived_s"] for each in vendor.get("log"))
+    assert last_s - frozen_s < LEASE_S * 0.9  # another process may have it then
+    done = pipeline(tmp_path, "resume", "--yes", "--quiet", *options)
     assert done.code == 0, done
     assert sent(vendor).keys() == set(range(1, ROWS + 1))
 

@@ -8,9 +8,10 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pipeline.config import load_config
@@ -25,6 +26,8 @@ from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, si
 ROWS = 1500
 MORE_ROOM = "96m"
 """What the databases of a new server take, and some more."""
+TABLES, LOG = "base", "pg_wal"
+"""Folders of a server."""
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -33,10 +36,10 @@ pytestmark = [
 
 
 @contextmanager
-def small_database(server: PostgresServer) -> Iterator[Path]:
-    """A server whose tables are on a small disk of their own, which is this folder."""
+def small_database(server: PostgresServer, part: str) -> Iterator[Path]:
+    """A server with this folder of its own on a small disk, which is the one that is returned."""
     server.stop()
-    tables, disk = server.data / "base", server.folder / "disk"
+    kept, disk = server.data / part, server.folder / "disk"
     disk.mkdir()
     try:
         mounted(disk, f"size={MORE_ROOM}")
@@ -44,11 +47,11 @@ def small_database(server: PostgresServer) -> Iterator[Path]:
         server.start()
         pytest.skip("a small file system cannot be mounted here")
     try:
-        shutil.copytree(tables, disk / "base")
-        subprocess.run(["chown", "-R", f"--reference={tables}", disk], check=True)
-        (disk / "base").chmod(0o700)
-        shutil.rmtree(tables)
-        tables.symlink_to(disk / "base")
+        shutil.copytree(kept, disk / part)
+        subprocess.run(["chown", "-R", f"--reference={kept}", disk], check=True)
+        (disk / part).chmod(0o700)
+        shutil.rmtree(kept)
+        kept.symlink_to(disk / part)
         server.start()
         yield disk
         server.stop()
@@ -58,10 +61,14 @@ def small_database(server: PostgresServer) -> Iterator[Path]:
 
 @contextmanager
 def sending(
-    folder: Path, *options: str, more: str = ""
-) -> Iterator[tuple[subprocess.Popen[str], Simulator, Path]]:
-    """A run, its vendor, and the disk of its database."""
-    with postgres_server() as server, small_database(server) as disk, simulator() as vendor:
+    folder: Path, *options: str, part: str = TABLES, more: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], Simulator, Path, PostgresServer]]:
+    """A run, its vendor, and the disk of a part of its database."""
+    with (
+        postgres_server() as server,
+        small_database(server, part) as disk,
+        simulator() as vendor,
+    ):
         account = CONFIG.format(
             base_url=vendor.base_url, quota='"100/s"', in_flight=8, more=f"shares = 4\n{more}"
         )
@@ -71,7 +78,7 @@ def sending(
         process = start(folder, "run", "--yes", *options, str(path))
         try:
             until(lambda: vendor.stats()["applied"] > ROWS / 6)
-            yield process, vendor, disk
+            yield process, vendor, disk, server
         finally:
             process.kill()
 
@@ -93,7 +100,7 @@ def sent(vendor: Simulator) -> Counter[int]:
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
 def test_a_run_waits_for_room_on_the_disk_of_its_database(tmp_path, options):
-    with sending(tmp_path, *options) as (process, vendor, disk):
+    with sending(tmp_path, *options) as (process, vendor, disk, _):
         ballast = filled(disk)
         assert await_rest(vendor) < ROWS
         assert process.poll() is None
@@ -104,7 +111,8 @@ def test_a_run_waits_for_room_on_the_disk_of_its_database(tmp_path, options):
 
 
 def test_a_database_that_stays_full_ends_the_run_in_words(tmp_path):
-    with sending(tmp_path, "--workers", "2", more="max_outage_s = 2") as (process, vendor, disk):
+    options = ("--workers", "2")
+    with sending(tmp_path, *options, more="max_outage_s = 2") as (process, vendor, disk, _):
         ballast = filled(disk)
         done = ended(process, timeout_s=200)
         assert done.code == 3, done
@@ -119,6 +127,52 @@ def test_a_database_that_stays_full_ends_the_run_in_words(tmp_path):
         times = sent(vendor)
         assert times.keys() == set(range(1, ROWS + 1))
         assert {times[row] for row in recorded} == {1}
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+def test_a_run_waits_for_a_database_that_stopped_because_the_disk_of_its_log_is_full(
+    tmp_path, options
+):
+    with sending(tmp_path, *options, part=LOG) as (process, vendor, disk, server):
+        ballast = filled(disk)
+        stopped_by_its_log(server)
+        assert await_rest(vendor) < ROWS
+        assert process.poll() is None
+        ballast.unlink()
+        server.start()
+        done = ended(process, timeout_s=200)
+        assert done.code == 0, done
+        assert sent(vendor) == dict.fromkeys(range(1, ROWS + 1), 1)
+
+
+def test_a_database_whose_log_stays_full_ends_the_run_in_words(tmp_path):
+    with sending(tmp_path, part=LOG, more="max_outage_s = 2") as (process, vendor, disk, server):
+        ballast = filled(disk)
+        stopped_by_its_log(server)
+        done = ended(process, timeout_s=200)
+        assert done.code == 3, done
+        assert "cannot be used" in done.words
+        assert "internal error" not in done.words
+        ballast.unlink()
+        server.start()
+        recorded = on_record(tmp_path)
+        done = pipeline(tmp_path, "resume", "--yes", "--quiet")
+        assert done.code == 0, done
+        times = sent(vendor)
+        assert times.keys() == set(range(1, ROWS + 1))
+        assert {times[row] for row in recorded} == {1}
+
+
+def stopped_by_its_log(server: PostgresServer) -> None:
+    """Write log until it has no room: the server panics, and cannot recover without room either."""
+
+    def has_stopped() -> bool:
+        with suppress(psycopg.Error):
+            server.execute("select pg_switch_wal()")
+        return not server.is_running
+
+    until(has_stopped)
+    assert "No space left on device" in (server.folder / "log").read_text(errors="replace")
 
 
 def on_record(folder: Path) -> set[int]:

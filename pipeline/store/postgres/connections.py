@@ -21,6 +21,7 @@ T = TypeVar("T")
 PgRow = tuple[Any, ...]
 
 _CONNECT_S = 5
+_LAST_CONNECT_S = 2  # the least that psycopg waits
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _AWAY = (  # start of a code: the database cannot do it now, and may be able to later
@@ -68,17 +69,22 @@ WAITING = Waiting()
 
 
 class PgConnection(psycopg.Connection[PgRow]):
-    """A connection that waits for an answer for a limited time only."""
+    """A connection that waits for an answer for a limited time only.
+
+    is_given_up  asked while it waits: True if no answer will come
+    """
 
     answer_s: float = OUTAGE.answer_s
+    is_given_up: Callable[[], bool] = staticmethod(lambda: False)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Raise OperationalError if there is no answer in time, as with a lost connection.
 
         It is closed then: who rolls back would wait as long again, behind what was asked before.
         """
+        timeout = self.answer_s if timeout is None else timeout
         try:
-            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+            return super().wait(_unless(self.is_given_up, gen), interval, timeout)
         except psycopg.OperationalError as error:
             if error.sqlstate is None:
                 self.close()
@@ -94,7 +100,8 @@ class PgConnections:
 
     A step that failed because the database is away is repeated, with growing pauses, until
     `outage.most_s` have passed; then RunAborted. So a step MUST be one that may be repeated. Once
-    no step has succeeded for that long, a step is tried once: a command has many, and ends.
+    no step has succeeded for that long, those that wait for an answer end, and a step is tried
+    once, and not for long: a command has many, and ends.
     """
 
     def __init__(
@@ -115,6 +122,7 @@ class PgConnections:
         self._idle: list[PgConnection] = []
         self._is_closed = False
         self._away_since_s: float | None = None
+        self._answered_s = 0.0
 
     def do(
         self,
@@ -151,8 +159,12 @@ class PgConnections:
         if self._away_since_s is None:
             self._away_since_s = self.waiting.clock()
         again_s = self.waiting.clock() + pause_s
-        is_given_up = again_s - self._away_since_s > self._outage.most_s
-        return is_given_up or again_s - began_s > most_s or self._is_closed
+        return self._is_given_up(again_s) or again_s - began_s > most_s or self._is_closed
+
+    def _is_given_up(self, at_s: float | None = None) -> bool:
+        """True if at that time, or now, no step will have succeeded for as long as is waited."""
+        at_s = self.waiting.clock() if at_s is None else at_s
+        return self._away_since_s is not None and at_s - self._away_since_s > self._outage.most_s
 
     def rows(
         self, query: LiteralString, values: Sequence[object] | Mapping[str, object] = ()
@@ -215,6 +227,17 @@ class PgConnections:
     def _open(self) -> PgConnection:
         if self._is_closed:
             raise RunAborted("the store is closed")
+        connection = self._connected()
+        self._answered_s = self.waiting.clock()
+        connection.is_given_up = self._is_silent
+        return connection
+
+    def _is_silent(self) -> bool:
+        """True if it is given up, and has not even accepted a connection for as long."""
+        silent_s = self.waiting.clock() - self._answered_s
+        return self._is_given_up() and silent_s > self._outage.most_s
+
+    def _connected(self) -> PgConnection:
         silence_s = max(3, int(self._silence_s))
         return PgConnection.connect(
             self.address.url,
@@ -224,7 +247,7 @@ class PgConnections:
             sslmode=self.address.sslmode,
             client_encoding="utf8",
             application_name="pipeline",
-            connect_timeout=_CONNECT_S,
+            connect_timeout=_LAST_CONNECT_S if self._is_given_up() else _CONNECT_S,
             tcp_user_timeout=silence_s * 1000,
             keepalives_idle=max(1, silence_s // 3),
             keepalives_interval=max(1, silence_s // 3),
@@ -253,6 +276,19 @@ def durable(connection: PgConnection) -> Iterator[None]:
     with connection.transaction():
         connection.execute(_BEGIN)
         yield
+
+
+def _unless(is_over: Callable[[], bool], gen: PQGen[T]) -> PQGen[T]:
+    """`gen`, ended with an error if it `is_over` while nothing comes."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and is_over():
+                raise psycopg.OperationalError("it has not answered for too long")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return] # that of a generator
 
 
 def is_away(error: psycopg.Error) -> bool:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -125,6 +126,24 @@ def test_a_database_that_answers_nothing_counts_as_away(server):
             assert time.monotonic() - began_s < 30.0
         finally:
             server.resume()
+        assert store.runs.names() == set()
+
+
+def test_no_call_waits_longer_for_an_answer_than_the_database_is_waited_for(server):
+    outage = Outage(answer_s=600.0, most_s=1.0)
+    with PgStore(server.new_database(), environ={}, outage=outage, ttl_s=6.0) as store:
+        lease = store.lease(run_lease("monday"))
+        assert lease.take()
+        with ThreadPoolExecutor() as threads:
+            server.suspend()
+            try:
+                waiting = threads.submit(store.runs.names)
+                with pytest.raises(RunAborted, match="cannot be used"):
+                    lease.renew()  # it expects an answer soon
+                with pytest.raises(RunAborted, match="has not answered for too long"):
+                    waiting.result(timeout=30.0)
+            finally:
+                server.resume()
         assert store.runs.names() == set()
 
 
