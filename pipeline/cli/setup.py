@@ -21,6 +21,7 @@ from pipeline.model import UsageError
 from pipeline.model.file_names import is_hidden
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.run import SAMPLES, Prepared, discard
+from pipeline.run.session import stop_signals
 from pipeline.runs import STATES, open_store
 from pipeline.runs.stop_if import StopIf, parse_stop_if
 from pipeline.vendors import load_vendors
@@ -34,8 +35,6 @@ _LONGEST_NUMBER = 19  # digits; a store holds 64 bits
 
 WORKERS = click.IntRange(0, 64)
 """A number of workers that one command starts."""
-
-INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
 class ParsedOption(click.ParamType[T]):
@@ -100,7 +99,7 @@ def read_config(path: Path | None) -> Config:
 
 
 def uninterrupted(prepare: Callable[[], Prepared]) -> Prepared:
-    """Call `prepare`; a SIGINT or SIGTERM ends the command after it, a second one at once.
+    """Call `prepare`; one of `stop_signals` ends the command after it, a second one at once.
 
     An exception raised by a signal handler inside the csv module or polars can be lost, and a part
     of the file with it.
@@ -111,7 +110,7 @@ def uninterrupted(prepare: Callable[[], Prepared]) -> Prepared:
         came.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, defer) for number in INTERRUPTING}
+    before = {number: signal.signal(number, defer) for number in stop_signals()}
     prepared = None
     try:
         prepared = prepare()

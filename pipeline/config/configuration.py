@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -297,7 +298,7 @@ def _check_folders(config: Config, findings: Findings) -> None:
         (kept, ledger, inputs, "below inputs, where files are taken from"),
         ("reports", reports, inputs, "below inputs, where files are taken from"),
     ):
-        if path.resolve().is_relative_to(above.resolve()):
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(above)):
             findings.add((key,), f"must not be {why}", value=shorten(str(path)))
 
 

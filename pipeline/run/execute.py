@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -20,7 +19,7 @@ from pipeline.run.outcome import RunOutcome
 from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.schedule_window import READY_AHEAD_S
-from pipeline.run.session import Session
+from pipeline.run.session import Session, stop_signals
 from pipeline.run.stretch import SerializedLedger, Stretch
 from pipeline.store import Ledger
 from pipeline.workers.tokens import REFUSED, sign_in_ahead
@@ -124,7 +123,7 @@ async def _passes_canary(stretch: Stretch, before: RecordedState, ledger: Ledger
 
 @asynccontextmanager
 async def signals_obeyed(shared: Session) -> AsyncIterator[None]:
-    """SIGINT and SIGTERM stop sending; reports are still written. For the main thread."""
+    """`stop_signals` stop sending; reports are still written. For the main thread."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         await tasks.start(_receive_signals, shared)
@@ -138,7 +137,7 @@ async def signals_obeyed(shared: Session) -> AsyncIterator[None]:
 
 
 async def _receive_signals(shared: Session, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+    with anyio.open_signal_receiver(*stop_signals()) as received:
         task_status.started()
         async for number in received:
             shared.interrupt(number)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.setup import expand
+from tests.cli.command import typed
 from tests.workplace import configure
 
 FILES = ("a.csv", "_b.csv", ".c.csv", "_temporary/0/d.csv", "day=1/e.csv", "day=1/_SUCCESS.csv")
@@ -46,3 +47,11 @@ def test_what_a_link_in_the_drop_folder_leads_to_is_not_simulated(tmp_path):
     own.with_name("folder").symlink_to(tmp_path / "elsewhere")
     config = configure(tmp_path, "http://127.0.0.1:9/api")
     assert expand([], config) == [own]
+
+
+def test_a_link_to_itself_is_an_error_in_words(tmp_path):
+    configure(tmp_path, "http://127.0.0.1:9/api")
+    (tmp_path / "a.csv").symlink_to("a.csv")
+    refused = typed(tmp_path, "check", "--operation", "xsolla.coupon", "a.csv")
+    assert refused.code == 2
+    assert "a.csv: cannot be opened" in refused.words

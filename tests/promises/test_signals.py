@@ -74,7 +74,9 @@ def assert_is_the_truth(status: dict[int, str], vendor: Simulator) -> None:
     assert not {row for row in status if status[row] in UNTOUCHED} & set(applied)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_lets_finish_what_is_in_flight_and_reports_every_row(tmp_path, number, code):
     with simulator("--latency-ms", "200") as vendor, sending(tmp_path, vendor) as process:
         until(lambda: vendor.stats()["requests"] >= 20)
@@ -135,7 +137,9 @@ def test_after_a_signal_the_next_file_is_left_alone(tmp_path):
         assert len(list((tmp_path / ".pipeline" / "runs").iterdir())) == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_while_a_file_is_read_leaves_nothing(tmp_path, number, code):
     with simulator() as vendor:
         configure(tmp_path, vendor.base_url)
