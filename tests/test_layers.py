@@ -36,7 +36,7 @@ MAY_USE: dict[str, set[str]] = {
         *("store.parquet", "store.checksums", "store.frame_values", "store.thrift"),
         *("polars", "pydantic", "pydantic_core"),
     },
-    "pacing": {"model", "vendors", "store", "anyio"},
+    "pacing": {"model", "vendors", "store", "aiolimiter", "anyio"},
     "workers": {
         *("model", "pacing", "vendors"),
         *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
@@ -129,7 +129,7 @@ DECISIONS = {
         "object_storage": "failures",
         "pacing": (
             "circuit_breaker concurrency departures limit_headers limiter_settings margin pause "
-            "probes quota_parts rate spacing strays suspicion throttle unrecorded windows"
+            "probes quota_parts rate strays suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
@@ -158,7 +158,7 @@ DECIDES_WITH = VALUES | {
     *("difflib", "email.utils", "fnmatch", "hashlib", "heapq", "html", "http", "pathlib"),
     *("shlex", "struct", "zlib"),
 }
-ACTS = {"aiohttp", "anyio"}  # libraries with effects: no pure file imports them
+ACTS = {"aiohttp", "aiolimiter", "anyio"}  # libraries with effects: no pure file imports them
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
 
 # Calls that reach a clock or the disk through a type which is fine as a value.

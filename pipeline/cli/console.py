@@ -70,6 +70,10 @@ class ConsoleOutput(io.TextIOBase):
             os.close(nowhere)
 
 
+LEAST_WIDTH, USUAL_WIDTH = 20, 80
+"""In characters; a narrower terminal cannot show a table."""
+
+
 class _Harmless(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [Printable(each) for each in renderables]
@@ -79,6 +83,8 @@ def terminal(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = Fal
     """A console on stdout or stderr that prints everything as `Printable`."""
     output = ConsoleOutput(is_stderr=stderr)
     console = Console(file=output, quiet=quiet, soft_wrap=soft_wrap, highlight=False)  # type: ignore[arg-type]
+    if console.width < LEAST_WIDTH:  # as of a terminal that does not say how wide it is
+        console.width = USUAL_WIDTH
     console.push_render_hook(_Harmless())
     return console
 

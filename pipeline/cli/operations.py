@@ -19,9 +19,7 @@ from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
 
-REFUSED = (
-    '"refuse"  # a field that is left out; or "keep": as it is, "clear": cleared at the vendor'
-)
+REFUSED = '"refuse"  # a row that omits a field; "keep" keeps the old value, "clear" clears it'
 
 
 @click.command(short_help="List operations and their columns, types and rules.")

@@ -115,7 +115,7 @@ class RateLimiter:
         if most <= 0 or not self.is_sure or (self._room <= 0 and not self._find_room()):
             return 0
         most = min(most, self._room)
-        return most if self._bucket is None else self._bucket.free(most, self._clock())
+        return most if self._bucket is None else self._bucket.free(most)
 
     def take(self, count: int) -> int:
         """Count requests that are sent now, as many as are `free`: the number of the first.
@@ -143,7 +143,7 @@ class RateLimiter:
             self._room, self._bucket = 0, None
             if per_s < math.inf:
                 is_learned = per_s < self.terms.even_per_s
-                self._bucket = SpacingBucket(*spacing(per_s, is_learned=is_learned), self._clock())
+                self._bucket = SpacingBucket(*spacing(per_s, is_learned=is_learned))
                 if was_limited:
                     self._bucket.fill()
         return self._bucket
@@ -155,9 +155,9 @@ class RateLimiter:
         """Seconds until whoever is first may take a permit."""
         wait_s, bucket = self._wait_s(), self._current_bucket()
         if bucket is not None:
-            wait_s = max(wait_s, bucket.free_in_s(self._clock()))
-            if wait_s > 0 and bucket.slots > 1:  # else a late slot is lost
-                permits = TOGETHER_S * bucket.per_s
+            wait_s = max(wait_s, bucket.free_in_s())
+            if wait_s > 0 and bucket.max_rate > 1:  # else a late slot is lost
+                permits = TOGETHER_S * bucket.max_rate / bucket.time_period
                 return max(wait_s, TOGETHER_S if permits >= MANY else GRAIN_S)
         return wait_s
 
@@ -183,7 +183,7 @@ class RateLimiter:
             return False
         self._room, bucket = self._departures.room(now_s), self._current_bucket()
         if bucket is not None:  # the rate may have changed when they were sent
-            self._room = min(self._room, bucket.slots)
+            self._room = min(self._room, int(bucket.max_rate))
         return self._room > 0
 
     def _forget_room(self) -> None:

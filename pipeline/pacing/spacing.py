@@ -1,8 +1,13 @@
-"""The bucket that spreads requests evenly. Pure: the time is an argument."""
+"""The bucket that spreads requests evenly: aiolimiter's, with a way to take slots at once.
+
+Nobody waits in it: who is called back in turn takes the slots that are free.
+"""
 
 from __future__ import annotations
 
 import math
+
+from aiolimiter import AsyncLimiter
 
 CATCH_UP_S = 0.050
 LEARNED_CATCH_UP_S = 0.020
@@ -10,8 +15,8 @@ LEARNED_CATCH_UP_S = 0.020
 Less if the rate is learned, since no window holds then."""
 
 
-def spacing(per_second: float, *, is_learned: bool = False) -> tuple[int, float]:
-    """The first two arguments of a bucket that spreads requests evenly.
+def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
+    """The two arguments of AsyncLimiter that spread requests evenly.
 
     is_learned  no window bounds the burst, so it is kept small
     returns     requests at once, seconds in which the bucket empties
@@ -26,46 +31,29 @@ def spacing(per_second: float, *, is_learned: bool = False) -> tuple[int, float]
     return at_once, at_once / per_second
 
 
-class SpacingBucket:
-    """A leaky bucket: a request takes a slot of it.
+class SpacingBucket(AsyncLimiter):
+    """A leaky bucket. Use it within an event loop.
 
-    slots     how many it has; as many requests may be sent at once if it is empty
-    period_s  seconds in which it empties
-
-    >>> bucket = SpacingBucket(2, 0.5, now_s=0.0)
-    >>> bucket.take(2)
-    >>> bucket.free(9, now_s=0.0), bucket.free_in_s(now_s=0.125), bucket.free(9, now_s=0.25)
-    (0, 0.125, 1)
+    It reads the level of aiolimiter's bucket, which has no public way to take a slot without
+    waiting: `tests/pacing/test_spacing.py` guards what this relies on.
     """
 
-    __slots__ = ("_emptied_s", "_taken", "per_s", "slots")
-
-    def __init__(self, slots: int, period_s: float, now_s: float) -> None:
-        self.slots = slots
-        self.per_s = slots / period_s
-        self._taken = 0.0
-        self._emptied_s = now_s
-
-    def free(self, most: int, now_s: float) -> int:
-        """Return how many slots there are, at most `most`."""
-        self._empty(now_s)
-        if self._taken + 1.0 > self.slots:
+    def free(self, most: int) -> int:
+        """Return how many slots there are now, at most `most`."""
+        if not self.has_capacity():
             return 0
-        return min(most, max(1, int(self.slots - self._taken)))  # 1 - 1e-16 is one as well
+        return min(most, max(1, int(self.max_rate - self._level)))  # 1 - 1e-16 is one as well
 
     def take(self, slots: int) -> None:
-        """Take slots that are free."""
-        self._taken += slots
+        """Take slots that are free now."""
+        self._level += slots
 
-    def free_in_s(self, now_s: float) -> float:
-        """Seconds until there is a slot; 0 if there is one."""
-        self._empty(now_s)
-        return max(0.0, self._taken + 1.0 - self.slots) / self.per_s
+    def free_in_s(self) -> float:
+        """Seconds until there is a slot; 0 if there is one now."""
+        self._leak()
+        return max(0.0, self._level + 1.0 - self.max_rate) / self._rate_per_sec
 
     def fill(self) -> None:
         """Take every slot: a new bucket would allow a burst."""
-        self._taken = float(self.slots)
-
-    def _empty(self, now_s: float) -> None:
-        self._taken = max(0.0, self._taken - (now_s - self._emptied_s) * self.per_s)
-        self._emptied_s = now_s
+        self._leak()
+        self._level = self.max_rate

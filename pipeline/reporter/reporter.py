@@ -71,7 +71,7 @@ def write_report(source: ReportSource, folder: Path, pages: Pages) -> Summary:
 
 
 def _not_written(folder: Path, why: str) -> ReportError:
-    return ReportError(f"{folder}: the report cannot be written: {why}. All results are kept")
+    return ReportError(f"{folder}: the report cannot be written: {why}")
 
 
 def _write_report(source: ReportSource, folder: Path, pages: Pages) -> Summary:

@@ -38,7 +38,7 @@ from pipeline.store import Ledger
 from pipeline.store.checksums import check_whole
 from pipeline.ui.html.write import HtmlPages
 
-LIBRARIES = ("aiohttp", "anyio", "polars", "pydantic")
+LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
 
 def report(

@@ -150,3 +150,9 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(shop, v
     assert ended.code in {2, 3}
     assert ".pipeline" in ended.words
     assert vendor.stats()["requests"] == 0
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_of_no_width_is_taken_for_one_of_the_usual(tmp_path, columns):
+    configure(tmp_path, "http://127.0.0.1:9")
+    assert typed(tmp_path, "runs", COLUMNS=columns).out == "No runs yet.\n"

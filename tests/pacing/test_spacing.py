@@ -1,52 +1,69 @@
-"""A bucket gives its slots at an even rate, and never more at once than it holds."""
+"""What the bucket relies on in aiolimiter, and that both ways of taking a slot share one level."""
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from pipeline.pacing.spacing import SpacingBucket
+from tests.scenarios import virtual_time
 
 
-def taken_of(bucket: SpacingBucket, most: int, now_s: float) -> int:
+def taken_of(bucket: SpacingBucket, most: int) -> int:
     """Takes as many slots as are free, at most `most`."""
-    slots = bucket.free(most, now_s)
+    slots = bucket.free(most)
     bucket.take(slots)
     return slots
 
 
-@pytest.mark.parametrize("most", [1, 3, 100])
-@pytest.mark.parametrize("every_s", [0.001, 0.01, 0.037])
-def test_slots_come_at_the_rate_however_they_are_taken(most, every_s):
-    bucket, taken, now_s = SpacingBucket(5, 0.05, now_s=7.0), 0, 7.0
-    while now_s < 17.0:
-        while slots := taken_of(bucket, most, now_s):
-            taken += slots
-        now_s += every_s
-    assert taken == pytest.approx(100 * 10 + 5, abs=5)
+def test_slots_come_at_the_rate_whichever_way_they_are_taken():
+    """A slot taken at once is one that nobody gets by waiting, and the other way round."""
+
+    async def main() -> int:
+        bucket, taken = SpacingBucket(5, 0.05), 0
+        with anyio.move_on_after(10.0):
+            while True:
+                taken += taken_of(bucket, 1)
+                await bucket.acquire()
+                taken += 1
+        return taken
+
+    assert virtual_time.run(main) == pytest.approx(100 * 10 + 5, abs=2)
 
 
 def test_a_full_bucket_says_when_its_next_slot_comes():
-    bucket = SpacingBucket(2, 0.1, now_s=0.0)
-    assert bucket.free_in_s(0.0) == 0
-    assert [taken_of(bucket, 1, 0.0) for _ in range(3)] == [1, 1, 0]
-    assert bucket.free_in_s(0.0) == pytest.approx(0.05)
-    assert bucket.free_in_s(0.03) == pytest.approx(0.02)
-    assert bucket.free_in_s(0.051) == 0
-    assert [taken_of(bucket, 1, 0.051) for _ in range(2)] == [1, 0]
+    async def main() -> None:
+        bucket = SpacingBucket(2, 0.1)
+        assert bucket.free_in_s() == 0
+        assert [taken_of(bucket, 1) for _ in range(3)] == [1, 1, 0]
+        assert bucket.free_in_s() == pytest.approx(0.05)
+        await anyio.sleep(0.03)
+        assert bucket.free_in_s() == pytest.approx(0.02)
+        await anyio.sleep(0.021)
+        assert bucket.free_in_s() == 0
+        assert [taken_of(bucket, 1) for _ in range(2)] == [1, 0]
+
+    virtual_time.run(main)
 
 
 def test_a_bucket_that_was_filled_is_as_one_that_was_used():
-    bucket = SpacingBucket(10, 1.0, now_s=0.0)
-    bucket.fill()
-    assert not bucket.free(1, 0.0)
-    assert bucket.free_in_s(0.0) == pytest.approx(0.1)
-    assert bucket.free(1, 0.1001) == 1
+    async def main() -> None:
+        bucket = SpacingBucket(10, 1.0)
+        bucket.fill()
+        assert not bucket.free(1)
+        assert not bucket.has_capacity()
+        assert bucket.free_in_s() == pytest.approx(0.1)
+
+    virtual_time.run(main)
 
 
 @pytest.mark.parametrize("rest_s", [0.0, 0.05, 10.0])
 def test_a_rest_allows_no_more_at_once_than_the_bucket_holds(rest_s):
-    bucket, now_s = SpacingBucket(5, 0.05, now_s=0.0), 0.0
-    for _ in range(2):
-        now_s += rest_s
-        assert [taken_of(bucket, 20, now_s), taken_of(bucket, 20, now_s)] == [5, 0]
-        now_s += 0.051
+    async def main() -> None:
+        bucket = SpacingBucket(5, 0.05)
+        for _ in range(2):
+            await anyio.sleep(rest_s)
+            assert [taken_of(bucket, 20), taken_of(bucket, 20)] == [5, 0]
+            await anyio.sleep(0.051)
+
+    virtual_time.run(main)

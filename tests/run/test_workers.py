@@ -160,7 +160,7 @@ def test_shares_that_a_killed_worker_had_yet_to_open_are_opened_by_the_next(tmp_
 
 
 def test_the_workers_go_on_if_the_process_that_started_them_is_killed(tmp_path):
-    with place(tmp_path, rows=1600) as here:
+    with place(tmp_path, rows=2000) as here:
         process = here.begin("--workers", "2")
         here.until(lambda: here.rows() > 100)
         process.kill()
@@ -252,7 +252,7 @@ def stopped_by(here: Place, stop: Callable[[subprocess.Popen[str]], None]) -> En
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_workers_and_the_run_is_resumed(tmp_path, number):
-    with place(tmp_path, rows=1000) as here:
+    with place(tmp_path, rows=1400) as here:
         done = stopped_by(here, lambda process: process.send_signal(number))
         assert done.code == 128 + number
         assert not here.pids()
