@@ -107,6 +107,7 @@ def _subset(old: Prepared, folder: Path, ledger: Ledger) -> StoredRun:
         made_of=old.made_of,
         is_simulated=any(accounts[name].is_simulated for name in jobs),
         credentials={name: old.credentials[name] for name in jobs if name in old.credentials},
+        shares={name: accounts[name].shares for name in jobs if accounts[name].shares > 1},
     )
 
 

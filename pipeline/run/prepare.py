@@ -144,6 +144,11 @@ def _prepare_new(
     if given.is_copy:
         path.unlink()  # the snapshot has all of it
     repeats = register(stored, config, save(stored, files))
+    try:
+        check_unfinished(stored, config)  # another one may have been prepared meanwhile
+    except BaseException:
+        open_store(config).runs.forget(stored.run)
+        raise
     return replace(prepared_of(stored, config, options, lease), repeats=repeats)
 
 

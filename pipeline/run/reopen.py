@@ -15,6 +15,7 @@ from pipeline.run.prepared import Prepared, prepared_of
 from pipeline.run.same_accounts import (
     check_fits,
     check_shares,
+    check_unfinished,
 )
 from pipeline.runs.options import RunOptions
 from pipeline.runs.registry import (
@@ -55,6 +56,7 @@ def reopen(
     check_fits(stored, config)
     if not is_for_report:
         check_shares(stored, config)
+        check_unfinished(stored, config)
     lease = run_lease_of(config, run)
     if not lease.take_unless_alive():
         lease.release()  # nor does it wait

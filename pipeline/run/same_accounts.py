@@ -59,14 +59,17 @@ def check_shares(stored: StoredRun, config: Config) -> None:
 def check_unfinished(stored: StoredRun, config: Config) -> None:
     """Raise OtherSharesError if an unfinished run uses one of its credentials in other shares.
 
-    The two would send at parts of the quota that do not add up, if both were sent at once.
+    The two would send at parts of the quota that do not add up, if both were sent at once. Once it
+    is on record, only runs from before count: of two that are prepared at once, the first goes on.
     """
     names = of_one_credential(config.accounts, stored.accounts)
     name_of = {fingerprint(config.outline(name)): name for name in names}
     store = open_store(config)
+    own = store.runs.get(stored.run)
     for run in store.runs.unfinished(tuple(name_of)):
         files = store.files(run.name)
-        if not is_stored(files):
+        is_later = own is not None and run.sequence >= own.sequence
+        if is_later or not is_stored(files):
             continue
         try:
             other = load(files)

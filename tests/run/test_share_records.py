@@ -12,6 +12,7 @@ import pytest
 from pipeline.config import load_config
 from pipeline.model import RowResult, Status
 from pipeline.run import Prepared, prepare
+from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.history import report_of
 from pipeline.run.recorded_state import RecordedState
 from pipeline.runs import RunOptions, open_store
@@ -52,6 +53,21 @@ def test_the_report_is_of_all_shares(tmp_path):
     assert is_new
     assert summary.statuses[Status.UPDATED] == 2
     assert summary.statuses[Status.NOT_ATTEMPTED] == 3
+
+
+def test_the_failed_rows_of_a_run_in_shares_are_sent_in_as_many(tmp_path):
+    config = configure(tmp_path, "http://127.0.0.1:1", more="shares = 2")
+    prepared = prepare(drop(tmp_path, *map(coupon, range(1, 6))), config, RunOptions())
+    store = open_store(config)
+    with store.ledger(prepared.run, None, prepared.lease) as ledger:
+        rejected = RowResult(3, "xsolla.coupon", "shop", Status.REJECTED)
+        ledger.record([1, 2, 3, 4, 5], [rejected, *map(result, (1, 2, 4, 5))])
+    store.runs.change_state(prepared.run, "reported")
+    prepared.lease.release()
+    again = prepare_failed(prepared.run, config)
+    assert again is not None
+    assert again.bound.rows == 1
+    again.lease.release()
 
 
 def cut(path: Path) -> None:

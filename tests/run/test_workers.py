@@ -18,7 +18,7 @@ from pipeline.reporter import Summary, read_summary
 from pipeline.run.history import stop
 from pipeline.run.share_progress import parse_progress
 from pipeline.runs import open_store
-from pipeline.runs.registry import workers_of
+from pipeline.runs.registry import held_shares
 from pipeline.store.seam import ShareChange, ShareState
 from pipeline.vendors import load_vendors
 from tests.cli.command import Ended, ended, pipeline, start
@@ -70,7 +70,7 @@ class Place:
 
     def pids(self) -> list[int]:
         """The processes that have shares, each once."""
-        held = [] if not self.states() else workers_of(self.config, self.run).values()
+        held = [] if not self.states() else held_shares(self.config, self.run).values()
         return sorted({each.pid for each in held if each is not None})
 
     def rows(self) -> int:
