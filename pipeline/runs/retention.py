@@ -144,11 +144,12 @@ def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None
 
 
 def _removed_torn(config: Config, name: str, *, is_dry: bool) -> RemovedRun | None:
-    """Remove its files; None if a process works on it."""
+    """Remove its files; None if a process works on it, or has put it on record."""
+    store = open_store(config)
     with run_lease_of(config, name) as lease:
-        if not lease.take():
+        if not lease.take() or store.runs.get(name) is not None:
             return None
-        size_bytes = _remove(open_store(config).files(name), is_dry=is_dry)
+        size_bytes = _remove(store.files(name), is_dry=is_dry)
         return RemovedRun(name, size_bytes, is_torn=True)
 
 

@@ -489,6 +489,7 @@ def test_what_never_came_to_be_a_run_goes_after_a_day(shop):
         "20260501T000000Z-young-abcd": 0.9,  # days
         "20260501T000000Z-busy-abcd": 2,
         "20260501T000000Z-whole-abcd": 2,  # it may have been sent, and its ledger was exchanged
+        "20260501T000000Z-unsent-whole-abcd": 2,
         "of-somebody-else": 2,
     }
     lock = Lock(runs / "20260501T000000Z-busy-abcd" / "lock")
@@ -498,6 +499,8 @@ def test_what_never_came_to_be_a_run_goes_after_a_day(shop):
         (runs / name / "lock").touch()
         if "whole" in name:
             (runs / name / "run.json").touch()
+        if "unsent" in name:
+            (runs / name / "unsent").touch()
         if "busy" in name:
             assert lock.acquire(wait=False)
         then_s = time.time() - days * 86_400
@@ -508,7 +511,26 @@ def test_what_never_came_to_be_a_run_goes_after_a_day(shop):
         done = typed(shop, "runs", "--prune")
     assert "20260501T000000Z-old-abcd" in done.out
     assert "it was not fully prepared" in done.out
-    assert [name for name in torn if not (runs / name).exists()] == ["20260501T000000Z-old-abcd"]
+    assert [name for name in torn if not (runs / name).exists()] == [
+        "20260501T000000Z-old-abcd",
+        "20260501T000000Z-unsent-whole-abcd",
+    ]
+
+
+def test_the_folder_of_a_run_that_the_registry_lost_stays(shop):
+    run = sent(shop, coupon(1))
+    with registry(shop) as runs:
+        runs.forget(run)
+    os.utime(folder_of(shop, run), (0, 0))
+    assert listed(shop, "--prune", "--older-than", "0") == []
+    assert folder_of(shop, run).exists()
+
+
+def test_a_run_that_was_put_on_record_meanwhile_stays(shop, monkeypatch: pytest.MonkeyPatch):
+    run = sent(shop, coupon(1))
+    monkeypatch.setattr(FileStore, "torn", lambda _store: [run])
+    assert listed(shop, "--prune") == []
+    assert folder_of(shop, run).exists()
 
 
 def test_a_folder_that_cannot_be_removed_is_told(shop, monkeypatch: pytest.MonkeyPatch):

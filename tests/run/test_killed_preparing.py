@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import psycopg
@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.runs import open_store
+from pipeline.store.on_files.registry_file import RegistryFile
 from pipeline.vendors import load_vendors
 from tests.cli.command import ended, start, typed
 from tests.run.machines import STORES, keep_in, ledger_line
@@ -27,7 +28,11 @@ POINTS = {
     "its jobs": "*/jobs*",
     "its description": "*/run.json",
 }
-"""What is there when it is killed -> pattern below the folder of runs."""
+"""What is there when it is killed -> pattern below the folder of runs. Its entry in the registry is
+never there with the last one: nobody can make one meanwhile.
+"""
+BEFORE_ENTRY = "its description"
+_WAITING = "select pid from pg_locks where relation = 'pipeline.runs'::regclass and not granted"
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("store", STORES)]
 
@@ -48,12 +53,16 @@ def test_a_run_that_is_killed_while_it_is_prepared_leaves_nothing_to_resume(
     toml.write_text(ledger_line(tmp_path) + toml.read_text())
     file = str(drop(tmp_path, *map(coupon, range(1, ROWS + 1))))
     before = len(list(vendor.get("log")))
-    process = start(tmp_path, "run", "--yes", "--quiet", file)
-    while not list((tmp_path / ".pipeline" / "runs").glob(POINTS[point])):
-        assert process.poll() is None, ended(process)
-    process.kill()
-    process.communicate()
+    assert known(tmp_path) == set()
+    held = registry_held(tmp_path, store) if point == BEFORE_ENTRY else nullcontext(lambda: True)
+    with held as is_there:
+        process = start(tmp_path, "run", "--yes", "--quiet", file)
+        while not (list((tmp_path / ".pipeline" / "runs").glob(POINTS[point])) and is_there()):
+            assert process.poll() is None, ended(process)
+        process.kill()
+        process.communicate()
     prepared = known(tmp_path)
+    assert not prepared or point != BEFORE_ENTRY
     resumed = typed(tmp_path, "resume", "--yes", "--quiet")
     assert resumed.code == 0, resumed
     if not prepared:
@@ -79,6 +88,22 @@ def known(folder: Path) -> set[str]:
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
     with closing(config.kept_store):
         return open_store(config).runs.names()
+
+
+@contextmanager
+def registry_held(folder: Path, store: str) -> Iterator[Callable[[], bool]]:
+    """Nobody can add a run meanwhile. Gives what tells whether somebody has all but that."""
+    if store == "files":
+        with RegistryFile(folder / ".pipeline" / "ledger.db").commit():
+            yield lambda: True
+        return
+    url = (folder / "database-url").read_text()
+    with psycopg.connect(url, autocommit=True) as looks, psycopg.connect(url) as holds:
+        holds.execute("lock table pipeline.runs in share mode")
+        yield lambda: bool(looks.execute(_WAITING).fetchall())
+        for (pid,) in looks.execute(_WAITING).fetchall():
+            looks.execute("select pg_terminate_backend(%s)", (pid,))  # its client is dead
+        until(lambda: not looks.execute(_WAITING).fetchall())
 
 
 def grow_old(folder: Path, store: str) -> None:

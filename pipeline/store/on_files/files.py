@@ -6,9 +6,27 @@ import shutil
 from pathlib import Path
 
 from pipeline.model import DamagedError, RunAborted
+from pipeline.store.files import sync_folder
 from pipeline.store.on_files.records import witnesses_of
 
+DESCRIPTION = "run.json"  # the last file of a preparation
+UNSENT = "unsent"
+"""A file in the folder of a new run until its record is opened to record: nothing was sent while it
+is there, whatever became of the registry.
+"""
+
 _BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
+
+
+def may_send(folder: Path) -> None:
+    """Note for ever that something of the run may be sent now. Raises RunAborted."""
+    path = folder / UNSENT
+    try:
+        if path.exists():
+            path.unlink(missing_ok=True)
+            sync_folder(folder)
+    except OSError as error:
+        raise RunAborted(f"{path} cannot be removed: {error.strerror}") from error
 
 
 class FolderFiles:
@@ -26,6 +44,7 @@ class FolderFiles:
         """Make the folder, readable by its owner only."""
         try:
             self._folder.mkdir(mode=0o700, parents=True)
+            (self._folder / UNSENT).touch(mode=0o600)
         except OSError as error:
             raise RunAborted(
                 f"{self._folder} cannot be made: {error.strerror}. Fix its permissions, or set "
@@ -70,6 +89,7 @@ class FolderFiles:
         witnesses = witnesses_of(self._folder)
         try:
             if self._folder.exists():
+                (self._folder / DESCRIPTION).unlink(missing_ok=True)  # what a kill leaves is torn
                 shutil.rmtree(self._folder)
             for witness in witnesses:
                 witness.unlink(missing_ok=True)

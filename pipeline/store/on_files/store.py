@@ -23,7 +23,7 @@ from pipeline.model import RunAborted
 from pipeline.model.sample import Sample
 from pipeline.store.contract import Ledger, LedgerError
 from pipeline.store.on_files.boot_clock import Moment
-from pipeline.store.on_files.files import FolderFiles
+from pipeline.store.on_files.files import DESCRIPTION, UNSENT, FolderFiles, may_send
 from pipeline.store.on_files.leases import LOCKS, FileLease
 from pipeline.store.on_files.orders import FileOrders
 from pipeline.store.on_files.quotas import FileQuotas
@@ -48,7 +48,6 @@ TORN_AFTER = timedelta(days=1)
 RUNS = "runs"
 
 _RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-.+-[a-z]{4}")
-_DESCRIPTION = "run.json"  # the last file of a preparation
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE = Path("/proc/self/ns/time")  # a container may count from another moment
 
@@ -139,6 +138,8 @@ class FileStore:
     ) -> AbstractContextManager[Ledger]:
         """A file for the run, and one for each share of which something was recorded."""
         folder, may_record = self._run_folder(run), partial(_check_lease, run, held)
+        if held is not None:
+            may_send(folder)
         if share is not None and held is not None:
             return open_share_record(folder, share, may_record=may_record)
         chosen = [share] if share else [each.share for each in self._registry.shares(run)]
@@ -175,7 +176,9 @@ class FileStore:
         return FolderFiles(self._run_folder(run))
 
     def torn(self) -> list[str]:
-        """Folders of runs without a description, unchanged for TORN_AFTER."""
+        """Folders of runs of which nothing was sent, unchanged for TORN_AFTER. Others without an
+        entry stay: their registry may be lost.
+        """
         base = self._folder / RUNS
         if not base.is_dir():
             return []
@@ -221,7 +224,7 @@ def _is_torn(folder: Path, oldest_s: float) -> bool:
     return (
         _RUN_FOLDER.fullmatch(folder.name) is not None
         and folder.is_dir()
-        and not (folder / _DESCRIPTION).exists()
+        and ((folder / UNSENT).exists() or not (folder / DESCRIPTION).exists())
         and folder.stat().st_mtime < oldest_s
     )
 
