@@ -21,7 +21,7 @@ from pipeline.model import UsageError
 from pipeline.model.file_names import is_hidden
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.run import SAMPLES, Prepared, discard
-from pipeline.run.session import stop_signals
+from pipeline.run.stop_signals import stop_signals
 from pipeline.runs import STATES, open_store
 from pipeline.runs.stop_if import StopIf, parse_stop_if
 from pipeline.vendors import load_vendors

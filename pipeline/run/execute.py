@@ -19,7 +19,8 @@ from pipeline.run.outcome import RunOutcome
 from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.schedule_window import READY_AHEAD_S
-from pipeline.run.session import Session, stop_signals
+from pipeline.run.session import Session
+from pipeline.run.stop_signals import stop_signals
 from pipeline.run.stretch import SerializedLedger, Stretch
 from pipeline.store import Ledger
 from pipeline.workers.tokens import REFUSED, sign_in_ahead

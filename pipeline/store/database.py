@@ -256,13 +256,23 @@ class Database:
         log = self._log
         if fault is not None:
             raise damaged(log, fault)
-        with closing(_connect(self.path, "ro", WAIT_S)) as connection:
-            found = _commits(connection)
+        found = self._found_commits()
         if found < (expected := max(marked.commits, at_least)):
             at_fault = log if log.exists() and log.stat().st_size else self.path
             raise damaged(
                 at_fault, f"it ends at commit {found}, and commit {expected} was on record"
             )
+
+    def _found_commits(self) -> int:
+        try:
+            with closing(_connect(self.path, "ro", WAIT_S)) as connection:
+                return _commits(connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
+                raise
+        # who first switched the new file to a log was killed, and left a journal to roll back
+        with closing(_connect(self.path, "rw", WAIT_S)) as connection:
+            return _commits(connection)
 
     def _format(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

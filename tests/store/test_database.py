@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+import struct
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "some.db"
 
 
+def killed_in_the_switch(path: Path) -> None:
+    """Leave what a process leaves that is killed while it switches a new file to a log."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE offers (id)")
+    head = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 0, 0, 512, 4096)
+    path.with_name(f"{path.name}-journal").write_bytes(head.ljust(512, b"\0"))
+
+
 def fill(path: Path, *migrations: str) -> None:
     Database(path, migrations, may_be_empty=True).close()
+
+
+def test_a_new_file_whose_maker_was_killed_is_made_again(path):
+    killed_in_the_switch(path)
+    fill(path, FIRST)
+    assert not path.with_name(f"{path.name}-journal").exists()
+    with closing(Database(path, [FIRST])) as database:
+        assert database.rows("SELECT * FROM offers") == [(1, "a;b")]
 
 
 def test_an_older_file_is_migrated(path):

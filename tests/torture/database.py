@@ -5,15 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 
+from pipeline.model import RunAborted
 from pipeline.store import Ledger, Run
 from pipeline.store.postgres.store import PgStore
 from tests.postgres import PostgresServer
+
+T = TypeVar("T")
 
 LEASE_S = 3.0
 """How long a lease lasts here: each life after a kill waits for its end."""
@@ -40,6 +43,9 @@ class TorturedDatabase:
         """All runs on record, newest first; none before there are tables."""
         if self._rows("select to_regclass('pipeline.runs')")[0][0] is None:
             return []
+        return self._once_it_is_up(self._runs)
+
+    def _runs(self) -> list[Run]:
         with PgStore(self.url, environ={}) as store:
             return store.runs.all()
 
@@ -58,13 +64,19 @@ class TorturedDatabase:
         return self._rows(query)
 
     def _rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
-        """Of a query, which waits for a server that crashed."""
+        def look() -> list[tuple[Any, ...]]:
+            with psycopg.connect(self.url) as connection:
+                return connection.execute(query).fetchall()
+
+        return self._once_it_is_up(look)
+
+    def _once_it_is_up(self, look: Callable[[], T]) -> T:
+        """What `look` finds, which may meet a server that crashed."""
         end_s = time.monotonic() + BACK_S
         while True:
             try:
-                with psycopg.connect(self.url) as connection:
-                    return connection.execute(query).fetchall()
-            except psycopg.OperationalError:
+                return look()
+            except (psycopg.OperationalError, RunAborted):
                 if time.monotonic() > end_s:
                     raise
                 time.sleep(0.05)

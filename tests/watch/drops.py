@@ -138,15 +138,20 @@ class Watchers:
         self._folder = folder
         self._processes = [self._start(), self._start()]
         self.kills = 0
+        self.ended: list[str] = []
+        """What those said last that ended by themselves."""
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "pipeline", "watch", "--settle", str(SETTLE_S), "--quiet"]
-        return subprocess.Popen(
-            command, cwd=self._folder, env=environment(), stderr=subprocess.DEVNULL
-        )
+        with (self._folder / "watchers.txt").open("ab") as said:
+            return subprocess.Popen(command, cwd=self._folder, env=environment(), stderr=said)
 
     def kill(self, number: int) -> None:
         """Kill one, and start it again."""
+        code = self._processes[number].poll()
+        if code is not None:
+            said = (self._folder / "watchers.txt").read_text()
+            self.ended.append(f"one ended by itself with {code}: {said[-300:]}")
         self._processes[number].kill()
         self._processes[number].wait()
         self._processes[number] = self._start()
@@ -195,6 +200,7 @@ def play(folder: Path, files: int, seed: int, vendor: Simulator) -> tuple[str, l
     codes = watchers.stop()
     said = f"{len(wanted)} good files, {len(unwanted)} bad ones, {watchers.kills} kills"
     return said, [
+        *watchers.ended,
         *wrong(inputs, wanted, unwanted, vendor),
         *(f"exit code {c}" for c in codes if c not in STOPPED),
     ]
