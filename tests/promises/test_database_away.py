@@ -158,7 +158,7 @@ def test_a_database_that_freezes_stops_sending_before_the_lease_ends_and_then_th
         server.resume()
     print(f"it ended {took_s:.0f} s after the database froze")
     assert done.code == 3, done
-    assert "it has not answered for too long" in done.words
+    assert "cannot be used" in done.words  # it has not answered, or a new connection has not
     assert "internal error" not in done.words
     assert took_s < LEASE_S + GRACE_S + MOST_S_TO_END
     last_s = max(each["arrived_s"] for each in vendor.get("log"))

@@ -164,10 +164,16 @@ def test_a_database_whose_log_stays_full_ends_the_run_in_words(tmp_path):
 
 
 def stopped_by_its_log(server: PostgresServer) -> None:
-    """Write log until it has no room: the server panics, and cannot recover without room either."""
+    """Write log until it has no room: the server panics, and cannot recover without room either.
+
+    A slot keeps what was written: a checkpoint would use its files again.
+    """
+    with suppress(psycopg.Error):  # it may have stopped already
+        server.execute("select pg_create_physical_replication_slot('kept', true)")
 
     def has_stopped() -> bool:
         with suppress(psycopg.Error):
+            server.execute("select pg_logical_emit_message(false, 'log', 'more')")
             server.execute("select pg_switch_wal()")
         return not server.is_running
 
