@@ -25,7 +25,7 @@ WAITING_LONG = {
     *("test_two_machines.py", "test_database_away.py", "test_workers.py", "test_kill_loop.py"),
     *("test_pauses.py", "test_outages.py", "test_takeovers.py", "test_takeover.py"),
     *("test_run.py", "test_drops.py", "test_shared_quota.py", "test_shares.py"),
-    "test_damaged_runs.py",
+    *("test_damaged_runs.py", "test_database_full.py", "test_killed_preparing.py"),
 }
 """Files whose tests wait for leases, databases and processes: many seconds, in which others run."""
 
