@@ -41,7 +41,7 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 # because tests start hundreds of processes, and by the quiet ones first: in a new checkout one process
 # compiles the tests, instead of each of the eight.
 test: export PYTHONDONTWRITEBYTECODE =
-test: .venv/dev ## run the tests (eleven minutes on two cores)
+test: .venv/dev ## run the tests (ten minutes on two cores)
 	@$(BIN)/python -m pytest -m quiet $(HOUSE:%=--ignore %)
 	@$(BIN)/python -m pytest -n 8 --dist worksteal -m "not quiet" $(HOUSE:%=--ignore %)
 
