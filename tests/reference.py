@@ -68,7 +68,7 @@ SILENCES = (
 
 
 def commands() -> str:
-    top = click.Context(main, info_name="pipeline")
+    top = click.Context(main, info_name="pipeline", **main.context_settings)
     named = [(name, main.load(name)) for name in main.list_commands(top)]
     about = (
         "Every command also tells this itself: `pipeline COMMAND --help`. `--config FILE` stands "

@@ -85,13 +85,13 @@ def test_a_run_imports_what_sends_once_its_file_is_read():
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_the_listing_says_what_each_command_says_of_itself(width):
-    top = click.Context(main, info_name="pipeline", terminal_width=width)
+    settings = {**main.context_settings, "terminal_width": width}
+    top = click.Context(main, info_name="pipeline", **settings)
     complete = click.Group("pipeline", help=main.help, params=main.params)
     complete.list_commands = lambda _ctx: list(complete.commands)
     for name in main.commands:
         complete.add_command(main.load(name), name)
-    own = click.Context(complete, info_name="pipeline", terminal_width=width)
-    own.help_option_names = top.help_option_names = ["-h", "--help"]
+    own = click.Context(complete, info_name="pipeline", **settings)
     assert main.get_help(top) == complete.get_help(own)
 
 
