@@ -169,10 +169,14 @@ class Attempts(RequestStep):
             (certain if request.standing is None else held).append(request)
         if held:
             due_s = certain_at_s(now_s, max(lefts_s), self._typical_s or 0.0)
-            is_awaited = self._queue.backlog.are_awaited([request.batch[0] for request in held])
-            self.held_replies.hold(due_s, partial(self._decide_plain, held), is_awaited=is_awaited)
+            is_urgent = self._is_urgent([request.batch[0] for request in held])
+            self.held_replies.hold(due_s, partial(self._decide_plain, held), is_urgent=is_urgent)
         if certain:
             self._decide_plain(certain)
+
+    def _is_urgent(self, rows: Sequence[Row]) -> bool:
+        """True if a newer row waits for one of `rows`, or a kill would leave one in doubt."""
+        return self._queue.backlog.are_awaited(rows) or not all(row.is_repeatable for row in rows)
 
     def _decide_plain(self, requests: Sequence[InFlight]) -> None:
         """As `_decide` for each of `requests`, none of which may be in doubt by now."""

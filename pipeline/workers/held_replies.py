@@ -25,7 +25,7 @@ GRAIN_S = 0.008
 """The shortest time between two rounds: decisions that are due meanwhile are made together."""
 
 LINGER_S = 0.050
-"""The same if nobody waits for a decision."""
+"""The same if no decision is urgent."""
 
 
 def _call(act: Callable[..., None], *given: Any) -> None:
@@ -56,12 +56,12 @@ class HeldReplies:
         """Return the number of replies that are held."""
         return len(self._held)
 
-    def hold(self, certain_at_s: float, decide: Decide, *, is_awaited: bool = True) -> None:
+    def hold(self, certain_at_s: float, decide: Decide, *, is_urgent: bool = True) -> None:
         """Call `decide` at `certain_at_s`, or when all is released.
 
-        is_awaited  False lets it linger, if that is allowed now
+        is_urgent  False lets it linger, if that is allowed now
         """
-        latest_s = certain_at_s + (LINGER_S if self.may_linger and not is_awaited else 0.0)
+        latest_s = certain_at_s + (LINGER_S if self.may_linger and not is_urgent else 0.0)
         heapq.heappush(self._held, (certain_at_s, next(self._numbers), decide, latest_s))
         if self._next is None or latest_s < self._rings_s - GRAIN_S:
             self._set_timer()

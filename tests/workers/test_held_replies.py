@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
+import anyio
 import pytest
 
-from pipeline.model import Link, NoReply, Reply, ReplyStanding, Status
+from pipeline.model import Link, NoReply, Reply, ReplyStanding, Request, Status
+from pipeline.model.quota import Quota
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.held_replies import GRAIN_S, LINGER_S, HeldReplies, when_certain
 from pipeline.workers.transport import Transport
 from tests.scenarios import virtual_time
-from tests.workers.drive import drive, job, with_retry
+from tests.workers.drive import Script, drive, job, limiter_of, with_retry
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 
 REFUSED = reply(422, body=b"{}")
@@ -104,10 +106,10 @@ def test_decisions_are_made_in_few_rounds_and_none_before_its_time():
 
 
 @pytest.mark.parametrize(
-    ("may_linger", "is_awaited", "at_most_s"),
+    ("may_linger", "is_urgent", "at_most_s"),
     [(True, False, LINGER_S), (True, True, GRAIN_S), (False, False, GRAIN_S)],
 )
-def test_a_decision_lingers_only_if_nobody_waits_for_it(may_linger, is_awaited, at_most_s):
+def test_a_decision_lingers_only_if_it_is_not_urgent(may_linger, is_urgent, at_most_s):
     async def main() -> list[float]:
         held, made = HeldReplies(asyncio.get_running_loop().time), list[float]()
         held.may_linger = may_linger
@@ -116,7 +118,7 @@ def test_a_decision_lingers_only_if_nobody_waits_for_it(may_linger, is_awaited, 
             held.hold(
                 at_s,
                 lambda at_s=at_s: made.append(asyncio.get_running_loop().time() - at_s),
-                is_awaited=is_awaited or number == 50,
+                is_urgent=is_urgent or number == 50,
             )
             await asyncio.sleep(0.001)
         await asyncio.sleep(1.0)
@@ -126,7 +128,7 @@ def test_a_decision_lingers_only_if_nobody_waits_for_it(may_linger, is_awaited, 
     assert len(late_s) == 100
     assert at_most_s / 2 < max(late_s) <= at_most_s + 0.002
     assert min(late_s) >= -1e-6
-    assert late_s[50] <= GRAIN_S + 0.002  # one that is awaited waits for no other
+    assert late_s[50] <= GRAIN_S + 0.002  # one that is urgent waits for no other
 
 
 def test_a_reply_too_many_that_arrives_as_late_as_the_decision_is_read_before_it():
@@ -184,3 +186,31 @@ async def test_a_read_is_believed_once_its_connection_stayed_quiet():
     assert isinstance(lost, NoReply)
     assert (lost.reason, lost.may_have_arrived) == ("surplus_reply", True)
     assert "peer:1" in lost.detail
+
+
+@pytest.mark.parametrize(("repeatable", "lingers"), [(True, True), (False, False)])
+def test_a_row_that_must_not_be_sent_twice_never_lingers(repeatable, lingers):
+    """A kill would leave it in doubt."""
+    replied_s, ended_s = list[float](), list[float]()
+
+    class Uncertain(Script):
+        async def send(self, request: Request) -> Reply | NoReply:
+            came = await super().send(request)
+            assert isinstance(came, Reply)
+            replied_s.append(anyio.current_time())
+            return came._replace(standing=ReplyStanding())
+
+    async def main() -> None:
+        await drive(
+            [job(row, f"s{row}", repeatable=repeatable) for row in range(1, 301)],
+            Uncertain(),
+            batch_rows=300,
+            limiter=limiter_of(Quota(500, 1.0)),
+            fail_fast_after=0,
+            on_end=lambda _status: ended_s.append(anyio.current_time()),
+        )
+
+    virtual_time.run(main)
+    late_s = [ended - replied for replied, ended in zip(replied_s, ended_s, strict=True)]
+    assert len(late_s) == 300
+    assert (max(late_s) > 0.04) is lingers, max(late_s)
