@@ -20,9 +20,9 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.plan.state_cache import StateCache, load_listing
 from pipeline.run import RunEnvironment
 from pipeline.run.links import announce_once
+from pipeline.sign_in.auth import mask_of
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
-from pipeline.workers.auth import mask_of
 from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.entity_reader import Reader, ReadResult
 

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
+from pipeline.http_client.wire import Wire
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.vendors import Account
@@ -35,7 +36,6 @@ from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.wire import Wire
 
 
 class AccountSender:

@@ -6,23 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from yarl import URL
-
+from pipeline.http_client.link_urls import host_port
+from pipeline.http_client.wire import Wire
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.pacing.account_limiter import Permit
+from pipeline.pacing.permits import exchange
 from pipeline.vendors import Account
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
-from pipeline.workers.link_urls import host_port
 from pipeline.workers.precheck import NO_PRECHECKS, PrecheckPolicy
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row import Action, Facts, Finish, Hold, Step, Then, Wait
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.wire import Wire, exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ class Dependencies:
     @property
     def peer(self) -> str:
         """The vendor's host and port, for messages."""
-        return host_port(URL(self.account.link.base_url))
+        return host_port(self.account.link.base_url)
 
     def on_answer(
         self,

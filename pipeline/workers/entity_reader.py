@@ -8,17 +8,19 @@ from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
+from pipeline.http_client.wire import Wire
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.pacing.permits import exchange, permit_for
 from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
+from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
-from pipeline.workers.answers import is_judged, read_answer
+from pipeline.workers.answers import is_judged
 from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.stop_reason import describe, stop_reason
-from pipeline.workers.wire import Wire, exchange, permit_for
 
 MAX_REFUSED = 20
 """Reads that are refused in a row before the account is given up."""
@@ -138,7 +140,7 @@ class Reader:
             reply = await exchange(self._wire, permit, request)
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
-            answer = read_answer(reply)
+            answer = classify_read(reply)
             permit.on_answer(answer)
             is_throttled = answer.verdict is Verdict.THROTTLED
             if is_throttled:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipeline.model import Answer, JobRow, RowResult, Status
+from pipeline.sign_in.auth import mask_of
 from pipeline.vendors import Account
-from pipeline.workers.answers import without_secrets
-from pipeline.workers.auth import mask_of
+from pipeline.vendors.kit.classify import without_secrets
 from pipeline.workers.batches import Row
 from pipeline.workers.exchange_log import ExchangeLog
 from pipeline.workers.recorder import Recorder

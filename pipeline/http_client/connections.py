@@ -18,9 +18,9 @@ import anyio
 from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
-from pipeline.workers.backoff import ConnectBackoff, ReuseRest
-from pipeline.workers.connection import HttpConnection
-from pipeline.workers.vendor_socket import socket_maker
+from pipeline.http_client.backoff import ConnectBackoff, ReuseRest
+from pipeline.http_client.connection import HttpConnection
+from pipeline.http_client.vendor_socket import socket_maker
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
