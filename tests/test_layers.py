@@ -75,7 +75,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "plan": {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "config", "runs", "run"),
-        *("store", "sign_in.auth", "anyio"),
+        *("store", "sign_in.auth", "http_client.wire", "anyio"),
     },
     "notify": {"model", "reporter", "ui", "config", "aiohttp", "prometheus_client"},
     "watch": {

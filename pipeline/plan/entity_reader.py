@@ -1,8 +1,10 @@
-"""Reads many entities of one account within its limits, without rows: for plan and verify."""
+"""Reads many entities of one account within its limits."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +20,6 @@ from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
 from pipeline.workers.answers import is_judged
-from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.stop_reason import describe, stop_reason
 
@@ -46,7 +47,6 @@ class Reader:
 
     wire             sends its requests
     account_limiter  where requests wait for permits; reads use the quota as updates do
-    sleep            waits for a number of seconds
 
     requests  reads that were sent
     stopped   why it reads no more; None while it reads
@@ -58,8 +58,6 @@ class Reader:
         *,
         wire: Wire[Any],
         account_limiter: AccountLimiter,
-        environment: SenderEnvironment,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.account = account
         self.requests = 0
@@ -67,8 +65,6 @@ class Reader:
         self._refused = 0
         self._wire = wire
         self._account_limiter = account_limiter
-        self._environment = environment
-        self._sleep = sleep
         self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._throttle = Throttle()
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
@@ -132,8 +128,7 @@ class Reader:
         """
         attempt, refusals = 0, NO_REFUSALS
         while self.stopped is None:
-            clock = self._environment.clock
-            permit = await permit_for(self._wire, self._account_limiter, clock)
+            permit = await permit_for(self._wire, self._account_limiter, time.monotonic)
             if permit is None:
                 break
             self.requests += 1
@@ -159,17 +154,17 @@ class Reader:
                 self.account.retry,
                 answer,
                 refusals.attempt(attempt, is_counted=is_counted),
-                self._environment.jitter(),
+                random.random(),  # noqa: S311 - spreads retries
                 is_counted=is_counted,
             )
             if delay_s is None:
                 return answer, None
-            await self._sleep(delay_s)
+            await anyio.sleep(delay_s)
         return None, None
 
     def _on_throttled(self, before: Refusals, answer: Answer) -> Refusals:
         """Count a 429; stop if the vendor has answered nothing else for too long."""
-        now_s = self._environment.clock()
+        now_s = time.monotonic()
         refusals = self._throttle.refused(before, now_s)
         throttled_s = now_s - (self._throttle.since_s or now_s)
         reason = stop_reason(
