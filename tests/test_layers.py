@@ -135,7 +135,7 @@ DECISIONS = {
         "object_storage": "failures",
         "pacing": (
             "circuit_breaker concurrency departures limit_headers limiter_settings margin pause "
-            "probes quota_parts rate strays suspicion throttle unrecorded windows"
+            "quota_parts rate strays suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
@@ -153,7 +153,7 @@ DECISIONS = {
         "watch": "expected_files marks names settling",
         "workers": (
             "answers backlog batches bisection claim_ahead coalescing "
-            "entity_order exchange_text fail_fast own_answers precheck refusals "
+            "entity_order exchange_text fail_fast own_answers precheck probes refusals "
             "reply_certainty row stop_reason traffic"
         ),
     }.items()

@@ -3,8 +3,7 @@
 A `Transport` sends the requests of one link. A request goes through it like this:
 
 1. `connect` waits for an open connection; `take` picks idle ones. `connections` keeps and opens
-   them (by aiohttp: addresses, proxies; `tls`, `vendor_socket`), and waits after failures
-   (`backoff`).
+   them (by aiohttp: addresses, proxies, `tls`), and waits after failures (`backoff`).
 2. `start` writes the request to that connection: `http1` formats its head, `connection` sends it.
    From then on it may have arrived. One `start` puts at most one request on the wire.
 3. `connection` feeds what arrives to the parser of `http1`, and watches for surplus replies and

@@ -293,7 +293,7 @@ class Attempts(RequestStep):
     def _send_parts(self, parts: GroupParts) -> None:
         """Send the parts of refused groups; retry the groups that stay whole."""
         if parts.now or parts.later:
-            self._queue.send_apart(parts)
+            self._queue.send_apart(parts.now)
         for group in parts.later:
             delay_s = group_delay_s(group[0], self._account.retry, self._jitter())
             self._queue.retry(group, delay_s)

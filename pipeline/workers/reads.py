@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pipeline.model import Answer, NoReply, Reply, UpdateJob, Verdict
+from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
-from pipeline.pacing.permits import permit_for
+from pipeline.pacing.permits import exchange, permit_for
 from pipeline.vendors import MISSING, Operation, State
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import Missing
@@ -150,6 +150,15 @@ class Reads(RequestStep):
         job = _job(operation, row.text)
         reply = await self._exchange(reading.request(settings, job), permit)
         return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
+
+    async def _exchange(self, request: Request, permit: Permit) -> Reply | NoReply:
+        """Send a read, and count it as traffic."""
+        traffic = self._deps.traffic
+        traffic.on_sent(permit.left_s)
+        try:
+            return await exchange(self._deps.wire, permit, request)
+        finally:
+            traffic.on_end()
 
     def is_fresh(self, row: Row) -> bool:
         """True if the state that a precheck read still counts as current."""

@@ -13,8 +13,8 @@ import pytest
 from pipeline.http_client import connections
 from pipeline.http_client.backoff import FIRST_S, MAX_S, REST_S, ConnectBackoff, ReuseRest
 from pipeline.http_client.connection import PIECE_BYTES, HttpConnection, Received
+from pipeline.http_client.connections import USER_TIMEOUT, socket_maker
 from pipeline.http_client.transport import Transport
-from pipeline.http_client.vendor_socket import USER_TIMEOUT, socket_maker
 from pipeline.model import Link, NoReply, Reply, Request
 from tests.http_client.servers import (
     NO_CONTENT,
