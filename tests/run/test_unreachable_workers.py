@@ -63,7 +63,7 @@ def test_the_report_is_made_once_no_row_is_left(prepared: Prepared) -> None:
     told: list[str] = []
 
     async def main() -> object:
-        make = WorkerProcesses(prepared.run, told.append, prepared.config.file)
+        make = WorkerProcesses(prepared.run, told.append, prepared.config)
         way = RunEnvironment(
             environ=ENVIRON, workers=lambda _run: Unreachable(make), count=1, tell=told.append
         )
