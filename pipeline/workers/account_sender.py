@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
+from pipeline.http_client.wire import Wire
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.vendors import Account
@@ -22,20 +23,19 @@ from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.dependencies import Dependencies, RequestOutcome, SenderEnvironment
+from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.pump import Pump
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.refusals import MAX_PROBES
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.wire import Wire
 
 
 class AccountSender:
@@ -83,7 +83,7 @@ class AccountSender:
             account.in_flight,
             clock=clock,
             on_room=self._pump_soon,
-            on_down=self._on_vendor_down,
+            on_down=self._send_only_probes,
             at_fault=queue.are_at_fault,
             patience_s=account.max_outage_s,
         )
@@ -330,8 +330,8 @@ class AccountSender:
         row = self._undecided.updated_row
         return row is not None and await self._reads.can_read_now(row, self._account_limiter)
 
-    def _on_vendor_down(self) -> None:
-        """Put the rows that wait to be sent back: from now on only probes are sent."""
+    def _send_only_probes(self) -> None:
+        """Put the rows back that wait to be sent, and those whose reads wait for permits."""
         self._pump.put_back_ready()
         self._account_limiter.cancel_waits()
         self._queue.look_again()
@@ -429,9 +429,7 @@ class AccountSender:
         """Send only probes while the account is suspected, then everything again."""
         self._queue.read_far(enabled=is_suspected)
         if is_suspected:
-            self._pump.put_back_ready()
-            self._account_limiter.cancel_waits()  # reads that wait for permits go back
-            self._queue.look_again()
+            self._send_only_probes()
         self._pump_soon()
 
 

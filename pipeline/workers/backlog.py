@@ -14,10 +14,10 @@ from itertools import count
 from types import MappingProxyType
 
 from pipeline.model import JobRow, Status
-from pipeline.pacing.probes import ProbeKind, ahead, place, turns
 from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row, may_be_claimed
 from pipeline.workers.coalescing import FreshRows
 from pipeline.workers.entity_order import EntityOrder
+from pipeline.workers.probes import ProbeKind, ahead, place, turns
 
 LOOK_AHEAD = 50_000
 LOW_WATER = 4_000

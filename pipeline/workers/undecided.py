@@ -12,7 +12,6 @@ from http import HTTPStatus
 from pipeline.model import Answer, Verdict
 from pipeline.workers.answers import is_judged
 from pipeline.workers.batches import Batch, Row, halves
-from pipeline.workers.bisection import GroupParts
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.refusals import AccountRefusals
@@ -172,7 +171,7 @@ class Undecided:
                 is_about_row=is_about_row,
             )
             if not isinstance(action, Finish):
-                self._queue.send_apart(GroupParts(now=tuple(halves(held.rows))))
+                self._queue.send_apart(halves(held.rows))
                 return
             self._result_writer.end(row, action.answer, action.status)
 

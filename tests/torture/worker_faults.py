@@ -53,7 +53,7 @@ BEFORE_S = 4.0
 LONGER_THAN_A_LEASE_S = 20.0
 LIMIT_S = 240.0
 COMMAND = (sys.executable, "-m", "pipeline")
-_UNSET = "from pipeline.workers import vendor_socket; vendor_socket.USER_TIMEOUT = None"
+_UNSET = "from pipeline.http_client import connections; connections.USER_TIMEOUT = None"
 DEFAULT_SOCKETS = (sys.executable, "-c", f"{_UNSET}; import pipeline.cli; pipeline.cli.main()")
 """The command, whose requests the kernel delivers however late."""
 HANDED_OVER_S = 1.0

@@ -31,10 +31,9 @@ from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 from pipeline.workers.account_sender import AccountSender
-from pipeline.workers.dependencies import SenderEnvironment
+from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
-from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from tests import acme
 from tests.acme import Price
 from tests.workers.wires import CalledBack

@@ -9,8 +9,8 @@ import pytest
 from pipeline.model import JobRow, NoReply, Reply, ReplyStanding, Request, RunAborted, Status
 from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
+from pipeline.workers.environment import RecoveredState
 from pipeline.workers.pump import UNDECIDED_PER_PLACE
-from pipeline.workers.recovered_state import RecoveredState
 from pipeline.workers.refusals import MAX_PROBES, SUSPECTED_AFTER
 from tests.scenarios import virtual_time
 from tests.workers.drive import ACCOUNT, REFUSED, SILENCE, Script, drive, job

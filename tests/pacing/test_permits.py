@@ -9,12 +9,13 @@ from itertools import pairwise
 import anyio
 import pytest
 
+from pipeline.http_client.wire import OnReply, send
 from pipeline.model import NoReply, Reply, Request
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
-from pipeline.workers.wire import OnReply, exchange, permit_for, send
+from pipeline.pacing.permits import exchange, permit_for
 from tests.scenarios import virtual_time
 
 REQUEST = Request("GET", "/a")

@@ -7,9 +7,9 @@ from base64 import b64encode
 
 from pydantic import SecretStr
 
+from pipeline.http_client.masking import Mask
 from pipeline.model import ConfigError, Fault
 from pipeline.vendors.kit.contract import Account, Basic, Bearer, TokenCall
-from pipeline.workers.masking import Mask
 
 _TOKEN = re.compile(r"[!-~]+")  # wider than RFC 6750's alphabet, and nothing that ends the line
 

@@ -14,14 +14,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pipeline.http_client.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.workers.transport import Transport
-from pipeline.workers.wire import exchange, permit_for
-from tests.waiting import until_async
-from tests.workers.drive import limiter_of
-from tests.workers.servers import (
+from pipeline.pacing.permits import exchange, permit_for
+from tests.http_client.servers import (
     NO_CONTENT,
     OK,
     Wire,
@@ -32,7 +30,9 @@ from tests.workers.servers import (
     reply,
     serving,
 )
-from tests.workers.tls_files import Authority
+from tests.http_client.tls_files import Authority
+from tests.waiting import until_async
+from tests.workers.drive import limiter_of
 
 AUTHORIZATION = "Basic c2VjcmV0"
 BODY = b'{"name":{"en":"Sword"}}'

@@ -26,6 +26,10 @@ from typing import Any
 import anyio
 from yarl import URL
 
+from pipeline.http_client.connection import HttpConnection
+from pipeline.http_client.link_urls import host_port
+from pipeline.http_client.transport import Transport
+from pipeline.http_client.wire import OnReply, Wire
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RETRYABLE, next_delay_s
@@ -33,14 +37,10 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.pause import ANNOUNCED_S
-from pipeline.vendors.kit.classify import is_html
+from pipeline.pacing.permits import exchange, permit_for
+from pipeline.sign_in.auth import authorization, is_token, secrets_of
+from pipeline.vendors.kit.classify import classify_read, is_html
 from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
-from pipeline.workers.answers import read_answer
-from pipeline.workers.auth import authorization, is_token, secrets_of
-from pipeline.workers.connection import HttpConnection
-from pipeline.workers.link_urls import host_port
-from pipeline.workers.transport import Transport
-from pipeline.workers.wire import OnReply, Wire, exchange, permit_for
 
 WhileOpen = Callable[[], AbstractContextManager[None]]
 
@@ -382,7 +382,7 @@ class _Tokens:
 
     @property
     def _server(self) -> str:
-        return host_port(URL(self.call.base_url))
+        return host_port(self.call.base_url)
 
     async def fetch(self) -> Granted | NoReply:
         """Fetch a token, or return why there is none.
@@ -414,9 +414,9 @@ class _Tokens:
     def _answer(self, reply: Reply | NoReply) -> Answer:
         """Return what a reply without a token means."""
         if isinstance(reply, NoReply):
-            return read_answer(reply)
+            return classify_read(reply)
         if reply.status // 100 != 2:  # noqa: PLR2004 - the class of what went well
-            return read_answer(reply)
+            return classify_read(reply)
         # its body is not shown: a reply that cannot be read may contain a token
         kind = "a page of HTML or XML" if is_html(reply) else "a reply"
         message = f"HTTP {reply.status}, {kind} without a usable access token"

@@ -1,0 +1,6 @@
+"""How an account signs in: its credentials become headers, or tokens that are fetched and renewed.
+
+`tokens.signed_in` makes what sends an account's requests; `auth` has the header and what is secret.
+
+Not here: how a request travels (`http_client`), and which credentials a vendor wants (`vendors`).
+"""
