@@ -474,6 +474,7 @@ def test_a_secret_that_cannot_be_read_names_account_and_key(
     with pytest.raises(ConfigError) as caught:
         config.account("shop", environ)
     assert re.search(r"\[accounts\.shop\] api_key: " + re.escape(expected), str(caught.value))
+    assert "Put the secret there, or correct the reference" in str(caught.value)
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
 
