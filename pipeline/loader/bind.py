@@ -100,22 +100,17 @@ def bind(
         if not routing.headers and (faults := router.route(RoutingCells()).faults):
             raise InputError(replace(fault, file=file) for fault in faults)
         is_ordered = _is_ours(snapshot) and not force_order
-        with ExitStack() as stack:
-            binder = _Binder(
-                file=file,
-                folder=folder,
-                readers=readers,
-                accounts=accounts,
-                routes=Routes(router, routing),
-                origins=OriginReader(known_runs) if is_ordered else None,
-                allow_irreversible=allow_irreversible,
-                emit=emit,
-                by_columns=by_columns,
-                stack=stack,
-            )
-            for frame in read_frames(snapshot.path, batch_rows=_ROWS_AT_ONCE):
-                binder.bind(frame)
-        return binder.bound()  # the files are closed
+        return _Binder(
+            file=file,
+            folder=folder,
+            readers=readers,
+            accounts=accounts,
+            routes=Routes(router, routing),
+            origins=OriginReader(known_runs) if is_ordered else None,
+            allow_irreversible=allow_irreversible,
+            emit=emit,
+            by_columns=by_columns,
+        ).bind(snapshot.path)
 
 
 class _Position(NamedTuple):
@@ -136,7 +131,7 @@ class _Jobs(NamedTuple):
 
 
 class _Binder:
-    """Binds one frame after another. Keeps writers, counts and a few examples."""
+    """Binds the rows of one snapshot. Keeps writers, counts and a few examples."""
 
     def __init__(
         self,
@@ -150,7 +145,6 @@ class _Binder:
         allow_irreversible: bool,
         emit: Emit,
         by_columns: bool,
-        stack: ExitStack,
     ) -> None:
         self._file = file
         self._folder = folder
@@ -161,7 +155,7 @@ class _Binder:
         self._allow_irreversible = allow_irreversible
         self._emit = emit
         self._by_columns = by_columns and origins is None
-        self._stack = stack
+        self._stack = ExitStack()
         self._writers: dict[str, JobsWriter] = {}
         self._makers: dict[tuple[str, str], tuple[JobMaker, PlainBinder]] = {}
         self._rows = 0
@@ -172,7 +166,14 @@ class _Binder:
         self._cleared: Counter[tuple[str, str]] = Counter()
         self._irreversible: Counter[str] = Counter()
 
-    def bind(self, frame: pl.DataFrame) -> None:
+    def bind(self, path: Path) -> Bound:
+        """Bind all rows of the snapshot at `path`."""
+        with self._stack:
+            for frame in read_frames(path, batch_rows=_ROWS_AT_ONCE):
+                self._bind_frame(frame)
+        return self._bound()  # the files are closed
+
+    def _bind_frame(self, frame: pl.DataFrame) -> None:
         """Write each row of a frame to its account's jobs file, or emit it as invalid."""
         self._rows += frame.height
         jobs: dict[str, list[_Jobs]] = {}
@@ -283,8 +284,7 @@ class _Binder:
             frame = pl.concat(each.frame for each in jobs).sort("row")
         self._writers[account].write_frame(frame, sum(each.reads for each in jobs))
 
-    def bound(self) -> Bound:
-        """The result for all rows. Call it after the files are closed."""
+    def _bound(self) -> Bound:
         return Bound(
             jobs={name: self._writers[name].file() for name in sorted(self._writers)},
             rows=self._rows,

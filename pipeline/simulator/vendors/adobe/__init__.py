@@ -13,6 +13,8 @@ sandbox, a body that is no JSON array of objects and an If-Match without quotes 
 patch must leave right is checked for the properties that the tutorial names, all others are free;
 `name` and `status` must be there; an empty patch counts as applied; dps takes no notice of
 If-Match; the text of a scope is free. A dps entity is kept per sandbox.
+
+Not here: what all emulated vendors share, such as quotas and faults (two folders above).
 """
 
 from __future__ import annotations

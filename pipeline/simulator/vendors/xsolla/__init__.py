@@ -7,6 +7,8 @@ all other answers. Written by hand from these sources, with nothing shared with 
 Where they are silent: fields that are not in the schema are ignored and not kept; a field left out
 of an update is afterwards absent from a read; an unknown SKU answers as the documented sample does
 (422, errorCode 1102 with 0401-9505 in the message: they disagree there too).
+
+Not here: what all emulated vendors share, such as quotas and faults (two folders above).
 """
 
 from __future__ import annotations
