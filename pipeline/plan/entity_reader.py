@@ -168,7 +168,7 @@ class Reader:
         refusals = self._throttle.refused(before, now_s)
         throttled_s = now_s - (self._throttle.since_s or now_s)
         reason = stop_reason(
-            answer, None, throttled_s=throttled_s, max_outage_s=self.account.max_outage_s
+            answer, throttled_s=throttled_s, max_outage_s=self.account.max_outage_s
         )
         if reason is not None:
             self.stop(reason)

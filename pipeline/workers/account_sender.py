@@ -33,7 +33,7 @@ from pipeline.workers.recorder import Recorder
 from pipeline.workers.refusals import MAX_PROBES
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row_queue import RowQueue
-from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
+from pipeline.workers.stop_reason import FirstReply, describe, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
 
@@ -129,8 +129,8 @@ class AccountSender:
                     self._tasks = tasks
                     await self._pump.run(tasks)
                     tasks.cancel_scope.cancel()
-            if self._undecided.fail_fast.should_stop_at_end():
-                self.stop(fail_fast_reason(self._undecided.fail_fast))
+            if self._undecided.fail_fast.is_suspected:
+                self.stop(self._undecided.fail_fast.reason)
         finally:
             self._pump.release()
             self._attempts.held_replies.release()
@@ -154,7 +154,7 @@ class AccountSender:
     def open(self) -> None:
         """Begin as an account that works: another sender's answers have shown that it does."""
         self._is_open = self._traffic.has_reply = True
-        self._undecided.fail_fast.end()
+        self._undecided.fail_fast.is_over = True
 
     def progress(self) -> AccountProgress:
         """Return the progress of the account."""
@@ -364,7 +364,7 @@ class AccountSender:
         """
         if outcome is None:
             return
-        was_open = self._is_open
+        was_known = self._is_open and self._undecided.fail_fast.is_over
         if not self._traffic.has_reply:
             self._on_no_reply(outcome, batch)
         elif not self._is_open:
@@ -372,11 +372,12 @@ class AccountSender:
             self._queue.read_far(enabled=self._undecided.is_suspected)
         was_suspected = self._undecided.is_suspected
         self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
-        is_ok, was_over = True, self._undecided.fail_fast.is_over
+        is_ok = True
         for answer in outcome.answers:
             is_ok = is_ok and answer.verdict is Verdict.OK
-            self._stop_if_pointless(answer, batch, is_read=outcome.is_read)
-        if self._is_open and not (was_open and was_over) and self._undecided.fail_fast.is_over:
+            self._stop_if_pointless(answer)
+        is_known = self._is_open and self._undecided.fail_fast.is_over
+        if is_known and not was_known and self.stopped is None:
             self.on_open()
         if is_ok and not was_suspected:
             return  # a success raises no suspicion
@@ -401,19 +402,18 @@ class AccountSender:
             has_ended=bool(self._result_writer.counts.keys() - {Status.NOT_ATTEMPTED}),
         )
 
-    def _stop_if_pointless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
-        fail_fast = self._undecided.fail_fast
-        is_ok = answer.verdict is Verdict.OK
-        if is_ok and fail_fast.is_over and not self._concurrency.is_probing:
+    def _stop_if_pointless(self, answer: Answer) -> None:
+        if answer.verdict is Verdict.OK and not self._concurrency.is_probing:
             return
+        fail_fast = self._undecided.fail_fast
         reason = stop_reason(
             answer,
-            None if is_read else fail_fast,
-            is_probe=self._undecided.probe is batch,
             down_s=self._concurrency.down_s,
             throttled_s=self._concurrency.throttled_s,
             max_outage_s=self.account.max_outage_s,
         )
+        if reason is None and fail_fast.has_failed:
+            reason = fail_fast.reason
         if reason is not None:
             # equal refusals of one file's rows say nothing about the next file
             self.stop(reason, is_permanent=answer.verdict is not Verdict.REJECTED)

@@ -165,6 +165,7 @@ async def drive(
     coalesce: bool = False,
     is_gated: bool = False,
     on_end: Callable[[Status], None] = lambda _status: None,
+    on_open: Callable[[], None] = lambda: None,
     record_with: Record | None = None,
 ) -> tuple[list[RowResult], AccountSender]:
     """Send `jobs` and give back the results in the order in which they were recorded.
@@ -211,6 +212,7 @@ async def drive(
         ),
         recovered=recovered,
     )
+    sender.on_open = on_open
     pool = WorkerPool([sender], recorder, grace_s=grace_s)
     async with anyio.create_task_group() as tasks:
         if meanwhile is not None:

@@ -154,6 +154,15 @@ async def test_equal_refusals_at_the_start_stop_the_account():
     assert len(results) == 199
 
 
+@pytest.mark.parametrize(("first", "opens"), [(404, []), (204, ["opens"])])
+async def test_an_account_that_only_refuses_is_never_told_to_work(first, opens):
+    """Other shares of it would begin."""
+    jobs, told = [job(row, f"s{row}") for row in range(1, 200)], []
+    script = Script({"s1": [first], **{f"s{row}": [404] for row in range(2, 200)}})
+    await drive(jobs, script, on_open=lambda: told.append("opens"))
+    assert told == opens
+
+
 async def test_a_pause_longer_than_max_wait_stops_the_account():
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
     script = Script({"s3": [(429, {"retry-after": "901"})]})
