@@ -77,7 +77,7 @@ def test_what_a_killed_removal_leaves_is_torn(store, monkeypatch):
 def test_it_is_noted_for_ever_although_the_process_that_noted_it_may_have_died_in_the_middle(
     store, monkeypatch
 ):
-    """Between removing the file and syncing the folder: then power is lost, and the file is back."""
+    """Between removing it and syncing the folder: then power is lost, and it is back."""
     synced: list[Path] = []
     (store.files(RUN).folder / "unsent").unlink()
     monkeypatch.setattr(files, "sync_folder", synced.append)
