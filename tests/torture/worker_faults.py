@@ -184,6 +184,19 @@ def driver_killed(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.P
     return stage.start("resume", "--yes", "--workers", str(stage.workers))
 
 
+def driver_stopped(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """The driver stands still for longer than its lease; another resumes the run, and it wakes."""
+    driver.send_signal(signal.SIGSTOP)
+    time.sleep(LONGER_THAN_A_LEASE_S)
+    again = stage.start("resume", "--yes", "--workers", str(stage.workers))
+    end_s = time.monotonic() + LONGER_THAN_A_LEASE_S
+    while not workers_of(again) and again.poll() is None and time.monotonic() < end_s:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGCONT)
+    driver.wait(LIMIT_S)
+    return again
+
+
 def database_stopped(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     """The database is away for longer than a lease."""
     stage.database.stop(signal.SIGINT)
@@ -217,6 +230,7 @@ FAULTS: dict[str, Fault] = {
     "worker killed": worker_killed,
     "worker stopped": worker_stopped,
     "driver killed": driver_killed,
+    "driver stopped": driver_stopped,
     "database stopped": database_stopped,
     "database killed": database_killed,
     "partition": partition,

@@ -54,3 +54,22 @@ def test_the_workers_of_a_watcher_keep_the_number_that_it_read(tmp_path):
         watcher.send_signal(signal.SIGTERM)
         assert ended(watcher).code == 143
         judge(here)
+
+
+def test_what_workers_have_sent_to_its_end_is_reported_whatever_the_number_is_by_now(tmp_path):
+    """Nothing is left to send in other shares."""
+    with place(tmp_path, rows=600) as here:
+        watcher = start(tmp_path, "watch", "--settle", "0.2", "--workers", "2")
+        here.until(lambda: here.rows() > 100)
+        watcher.kill()
+        watcher.communicate()
+        change_shares(here)
+        here.until(lambda: not here.pids())
+        watcher = start(tmp_path, "watch", "--settle", "0.2", "--workers", "2")
+        try:
+            until(lambda: list(tmp_path.glob("inputs/*/.done/*/report")))
+        finally:
+            watcher.send_signal(signal.SIGTERM)
+            told = ended(watcher)
+        assert told.code == 143
+        judge(here)
