@@ -144,7 +144,7 @@ DECISIONS = {
             "stale_row_rules"
         ),
         "runs": "stop_if",
-        "sign_in": "auth",
+        "sign_in": "auth renewal",
         "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
         "store/on_files": "boot_clock",

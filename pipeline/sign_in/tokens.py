@@ -19,7 +19,6 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass, replace
-from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -38,17 +37,16 @@ from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.permits import exchange, permit_for
-from pipeline.sign_in.auth import authorization, is_token, secrets_of
+from pipeline.sign_in.auth import authorization, secrets_of
+from pipeline.sign_in.renewal import After401, after_401, lifetime_s_of, renewed_after_s
 from pipeline.vendors.kit.classify import classify_read, is_html
 from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
+from pipeline.vendors.kit.tokens import is_token
 
 WhileOpen = Callable[[], AbstractContextManager[None]]
 
-AHEAD_S = 300.0  # tokens are renewed this long before they expire; no request takes longer
 ASK_AGAIN_S = 30.0  # after a failed renewal, while the old token is valid
-AHEAD_SHARE = 0.1  # of the lifetime; limits AHEAD_S
 UNUSED_MOST = 5  # consecutive tokens that expire before a request is sent
-BELIEVED_AFTER = 3  # a request that gets 401 with so many valid tokens is refused itself
 
 SIGNED_OUT = NoReply(
     "signed_out",
@@ -282,7 +280,7 @@ class _SignedIn:
             self._failure = granted
 
     def _store(self, granted: Granted) -> None:
-        lifetime_s = _lifetime_s(granted.token)
+        lifetime_s = lifetime_s_of(granted.token)
         self._newest += 1
         self._unused += 1
         self._held = _HeldToken(
@@ -310,50 +308,6 @@ class _SignedIn:
 
 def _request_key(request: Request) -> tuple[str, str, bytes]:
     return request.method, request.path, request.body
-
-
-def _lifetime_s(token: Token) -> float:
-    """Return the lifetime of a token; infinite if its reply names no valid one.
-
-    A 401 then shows that the token has expired.
-    """
-    named_s = token.lifetime_s
-    return named_s if named_s is not None and named_s > 0.0 else math.inf
-
-
-def renewed_after_s(lifetime_s: float) -> float:
-    """Return the seconds after its request for which a token is used before it is renewed.
-
-    >>> renewed_after_s(86_399.0), renewed_after_s(60.0), renewed_after_s(math.inf)
-    (86099.0, 54.0, inf)
-    """
-    return lifetime_s - min(AHEAD_S, AHEAD_SHARE * lifetime_s)
-
-
-class After401(Enum):
-    """The decision about a request that got 401."""
-
-    SIGN_IN = "the token has expired: fetch another, then send again"
-    SEND_AGAIN = "another token is there already: send again"
-    FINAL = "the reply counts"
-
-
-def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> After401:
-    """Decide whether a 401 is about the token, or about the credentials or the request.
-
-    carried       serial number of the request's token
-    newest        serial number of the last token that was fetched
-    was_accepted  True if a request with the same token got a reply other than 401
-    tokens        number of tokens with which this request got 401, this one included
-
-    >>> after_401(1, 1, was_accepted=False, tokens=1).name
-    'FINAL'
-    """
-    if tokens >= BELIEVED_AFTER:
-        return After401.FINAL
-    if carried < newest:
-        return After401.SEND_AGAIN
-    return After401.SIGN_IN if was_accepted else After401.FINAL
 
 
 # Where the tokens come from...

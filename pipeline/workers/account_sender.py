@@ -108,7 +108,6 @@ class AccountSender:
         self._is_deciding = self._is_open = False
         self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._clock = clock
-        self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
         self._last_rows = MAX_PROBES + max(sizes, default=1)
         self._tasks: anyio.abc.TaskGroup
@@ -261,7 +260,7 @@ class AccountSender:
         batch = self._queue.next(may_be_first=False)
         if batch or self._concurrency.taken:
             return batch
-        return self._queue.sample_one(self._next_draw(), ())
+        return self._queue.sample_one()
 
     def _next_probe(self) -> Batch:
         """Take one row to learn whether the account works; empty while another one is in flight."""
@@ -269,16 +268,12 @@ class AccountSender:
             return []
         avoid = self._undecided.refused_before
         batch = (
-            self._queue.sample_one(self._next_draw(), avoid)
+            self._queue.sample_one(avoid)
             or self._undecided.row_of_held_group()
             or self._queue.next(may_be_first=False, probe=self._concurrency.next_probe)
         )
         self._undecided.probe = batch or None
         return batch
-
-    def _next_draw(self) -> int:
-        self._draws += 1
-        return self._draws
 
     def _next_first(self) -> Batch:
         """Take a row before the first reply: none that got no reply or was refused before."""
@@ -288,9 +283,9 @@ class AccountSender:
         if self._backlog.is_untouched or self._first.needs_another:
             sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
             avoid = sent_before.union(self._undecided.refused_before)
-            batch = self._queue.sample_one(self._next_draw(), avoid)
+            batch = self._queue.sample_one(avoid)
             if not batch and self._first.needs_another:
-                batch = self._queue.sample_one(self._next_draw(), ())
+                batch = self._queue.sample_one()
             if batch:
                 return batch
         return self._queue.next(may_be_first=all_held, probe=self._concurrency.next_probe)
@@ -442,4 +437,5 @@ def _backlog(
         in_doubt=recovered.in_doubt,
         coalesce=environment.coalesce,
         overtaking=recovered.overtaking,
+        sampled=int(environment.jitter() * 1000),  # a resumed run samples other rows
     )

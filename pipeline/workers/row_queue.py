@@ -165,9 +165,9 @@ class RowQueue:
         self._read_if_few()
         return batches
 
-    def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
+    def sample_one(self, avoid: Container[int] = ()) -> Batch:
         """Take one row to be sent alone, from anywhere in the rows read; see `Backlog`."""
-        batch = self.backlog.sample_one(draw, avoid)
+        batch = self.backlog.sample_one(avoid)
         self._read_if_few()
         return batch
 

@@ -22,7 +22,8 @@ from pipeline.http_client.wire import send
 from pipeline.model import NoReply, Reply, Request, Status
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.sign_in.tokens import After401, after_401, renewed_after_s, signed_in
+from pipeline.sign_in.renewal import After401, after_401, renewed_after_s
+from pipeline.sign_in.tokens import signed_in
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
 from tests.http_client.servers import OK, Seen, Server, Wire, refused_port, reply, serving
