@@ -271,7 +271,11 @@ class _Driver:
             self._hurry()
         for number in [each for each, due_s in self._due_s.items() if self.clock() >= due_s]:
             del self._due_s[number]
-            self.workers.start(number)
+            try:
+                self.workers.start(number)
+            except NoWorkerError as error:
+                self._gone[number] = str(error)
+                self.environment.tell(f"worker {number} {error}")
 
     def _hurry(self) -> None:
         """End own workers at once after a second signal, or if they do not end by themselves."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pipeline.config import Config
+from pipeline.model import NoWorkerError
 
 LINE_BYTES = 65_536
 CONTENT_FLAG = "--config-on-stdin"
@@ -28,7 +29,7 @@ class Workers(Protocol):
     """
 
     def start(self, number: int) -> None:
-        """Start a worker; again, if it has ended. Raises RunAborted if it cannot be started."""
+        """Start a worker; again, if it has ended. Raises NoWorkerError if it cannot be started."""
 
     def ended(self) -> dict[int, int]:
         """Those that ended since the last call -> exit code, negative if a signal killed it."""
@@ -70,13 +71,16 @@ class WorkerProcesses:
 
     def start(self, number: int) -> None:
         """Start it in a session of its own: a signal to the terminal reaches this process alone."""
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            self.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NoWorkerError(f"cannot be started: {error}") from error
         assert process.stdin is not None  # noqa: S101 - it is a pipe
         with suppress(BrokenPipeError), process.stdin as stdin:  # it may have been killed
             stdin.write(self.config.content or b"")
