@@ -199,8 +199,7 @@ class CommandSession:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "nothing was sent: a question needs a terminal. Add --yes to send without asking, "
-                "or --simulate to send to the simulator"
+                "nothing was sent: a question needs a terminal. Add --yes to send without asking"
             )
         with suppress(click.Abort):  # Ctrl-C or Ctrl-D means no
             if click.confirm("Send this?", default=False, err=True):
