@@ -117,7 +117,7 @@ class CommandSession:
             raise
         code = together(run_async(self._send_all, found))
         ended = [one for one in self.outcomes.values() if not isinstance(one, str)]
-        if self._has_several:
+        if len(ended) > 1:
             screen.show_total(self._console, ended)
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
