@@ -117,7 +117,7 @@ class CommandSession:
             raise
         code = together(run_async(self._send_all, found))
         ended = [one for one in self.outcomes.values() if not isinstance(one, str)]
-        if self._has_several:
+        if len(ended) > 1:
             screen.show_total(self._console, ended)
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
@@ -199,8 +199,7 @@ class CommandSession:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "nothing was sent: a question needs a terminal. Add --yes to send without asking, "
-                "or --simulate to send to the simulator"
+                "nothing was sent: a question needs a terminal. Add --yes to send without asking"
             )
         with suppress(click.Abort):  # Ctrl-C or Ctrl-D means no
             if click.confirm("Send this?", default=False, err=True):
