@@ -12,6 +12,8 @@ The folders, in the order in which a row travels:
     workers    the worker pool: jobs become results
     vendors    each vendor: columns, requests, the meaning of replies
     pacing     when a request may leave: quota, rate, pause, circuit breaker
+    sign_in    an account's credentials: headers, tokens
+    http_client  requests over HTTP, one by one; every outcome is a value
     store      what outlives a process: ledger, locks, files
     object_storage  objects in buckets: read in parts, written, listed, claimed
     reporter   result files and the summary

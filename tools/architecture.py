@@ -40,12 +40,14 @@ FOLDERS = (
     Box("runs", "runs on record", 360, 120, 124),
     Box("config", "pipeline.toml, secrets", 496, 120, 166),
     Box("ui", "terminal, HTML", 674, 120, 126),
-    Box("loader", "1   file to typed jobs", 170, 196, 170),
-    Box("jobs", "2   jobs file, joins", 378, 196, 170),
-    Box("workers", "3   send, retry, resolve", 586, 196, 214),
-    Box("reporter", "6   result files, summary", 170, 284, 170),
-    Box("pacing", "4   quota, pause, breaker", 630, 284, 170),
-    Box("store", "5   what outlives a process: ledger, records, locks", 170, 360, 446),
+    Box("loader", "1   file to typed jobs", 170, 196, 150),
+    Box("jobs", "2   jobs file, joins", 344, 196, 132),
+    Box("workers", "3   a row's life: send, retry, resolve", 500, 196, 300),
+    Box("reporter", "7   results, summary", 170, 284, 156),
+    Box("sign_in", "headers, tokens", 338, 284, 108),
+    Box("pacing", "4   quota, pauses", 530, 284, 114),
+    Box("http_client", "5   requests, replies", 660, 284, 140),
+    Box("store", "6   what outlives a process: ledger, records, locks", 170, 360, 446),
     Box("object_storage", "objects in buckets", 628, 360, 172),
     Box("vendors", "each vendor: columns, requests, meaning of replies", 170, 432, 630),
     Box("model", "values: jobs, answers, results, quotas", 170, 504, 430),
@@ -56,18 +58,20 @@ FOLDERS = (
 OUTSIDE = (
     Box("inputs/", "CSV, Parquet", 12, 196, 110),
     Box("reports/", "per run", 12, 284, 110),
-    Box("vendor", "HTTP API", 836, 196, 92),
+    Box("vendor", "HTTP API", 836, 284, 92),
 )
 
 ARROWS = (
     ((122, 224), (168, 224)),  # inputs/ to loader
-    ((340, 224), (376, 224)),  # loader to jobs
-    ((548, 224), (584, 224)),  # jobs to workers
-    ((800, 216), (834, 216)),  # workers to the vendor
-    ((836, 234), (802, 234)),  # and back
-    ((715, 252), (715, 282)),  # workers to pacing
-    ((608, 252), (608, 358)),  # workers to store
-    ((255, 360), (255, 342)),  # store to reporter
+    ((320, 224), (342, 224)),  # loader to jobs
+    ((476, 224), (498, 224)),  # jobs to workers
+    ((587, 252), (587, 282)),  # workers to pacing
+    ((644, 312), (658, 312)),  # pacing to http_client
+    ((800, 304), (834, 304)),  # http_client to the vendor
+    ((836, 322), (802, 322)),  # and back
+    ((730, 284), (730, 254)),  # the reply to workers
+    ((514, 252), (514, 358)),  # workers to store
+    ((248, 360), (248, 342)),  # store to reporter
     ((170, 312), (124, 312)),  # reporter to reports/
 )
 """The path of a row, from and to."""

@@ -69,7 +69,7 @@ def resume(
     name = run or _last_unfinished(config, beside_workers=workers is not None)
     if name is None:
         session.say("No unfinished run: nothing to do.")
-        session.say("A run that was killed while it read its file sent nothing: begin it anew.")
+        session.say("A run that was killed while it read its file sent nothing: start it again.")
         sys.exit(0)
     make = partial(reopen, name, config, beside_workers=workers is not None)
     sys.exit(session.run([(name, make)], is_agreed=yes))

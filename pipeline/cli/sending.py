@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import PurePath
@@ -87,6 +88,8 @@ class CommandSession:
         self._place = place
         self._placed: StartWorkers | None = None  # what `place` opened
         self._estimate = RunEstimate(self._window)
+        self._has_several = False
+        self._shown: set[str] = set()  # warnings
         self.outcomes: dict[int, Summary | str] = {}
 
     def run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
@@ -100,11 +103,12 @@ class CommandSession:
 
     def _run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         found: list[Prepared | None] = []
+        self._has_several = len(files) > 1
         # reading the files mostly leaves the interpreter to what sends them
         Thread(target=import_module, args=("pipeline.run.whole_run",)).start()
         try:
             for number, (name, prepare) in enumerate(files):
-                found.append(self._prepare(number, name, prepare))
+                found.append(self._prepare(number, name, prepare, is_agreed=is_agreed))
             if not is_agreed:
                 self._ask([one for one in found if one is not None])
         except BaseException:
@@ -112,6 +116,9 @@ class CommandSession:
                 discard(one)
             raise
         code = together(run_async(self._send_all, found))
+        ended = [one for one in self.outcomes.values() if not isinstance(one, str)]
+        if len(ended) > 1:
+            screen.show_total(self._console, ended)
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
             tidy(prepared[0].config, self.say)
@@ -158,7 +165,9 @@ class CommandSession:
         if start_at is not None and any(one is not None and one.refusal is None for one in found):
             self.say(f"Waiting until {to_the_minute(start_at)}. Press Ctrl-C to cancel.")
 
-    def _prepare(self, number: int, name: str, prepare: Prepare) -> Prepared | None:
+    def _prepare(
+        self, number: int, name: str, prepare: Prepare, *, is_agreed: bool
+    ) -> Prepared | None:
         try:
             with self._console.status(f"Reading {name}", spinner="dots"):
                 prepared = prepare()
@@ -173,7 +182,11 @@ class CommandSession:
             discard(prepared)
             self._report_error(number, name, error)
             return None
-        show_question(self._console, question_about(prepared, self._estimate))
+        question = question_about(prepared, self._estimate)
+        self._shown |= set(question.warnings)
+        if is_agreed:  # nobody decides, and the result says it
+            question = replace(question, examples=())
+        show_question(self._console, question)
         return prepared
 
     def _report_error(self, number: int, file: str, error: object) -> None:
@@ -186,8 +199,7 @@ class CommandSession:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "nothing was sent: a question needs a terminal. Add --yes to send without asking, "
-                "or --simulate to send to the simulator"
+                "nothing was sent: a question needs a terminal. Add --yes to send without asking"
             )
         with suppress(click.Abort):  # Ctrl-C or Ctrl-D means no
             if click.confirm("Send this?", default=False, err=True):
@@ -272,7 +284,13 @@ class CommandSession:
 
     def report_end(self, summary: Summary, folder: PurePath) -> None:
         """Print, notify and, with --json, emit the end of a run."""
-        screen.show_result(self._console, summary, folder)
+        screen.show_result(
+            self._console,
+            summary,
+            folder,
+            shown=self._shown,
+            is_one_of_several=self._has_several,
+        )
         if self._notifier is not None:
             self._notifier.run_ended(summary, folder)
         if self._as_json:

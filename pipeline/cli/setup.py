@@ -91,9 +91,14 @@ def parse_share(text: str) -> float:
 SHARE = ParsedOption[float]("percent", parse_share)
 
 
-def read_config(path: Path | None) -> Config:
-    """Load the configuration; its store is closed at the end of the command. Raises ConfigError."""
-    config = load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+def read_config(path: Path | None, content: bytes | None = None) -> Config:
+    """Load the configuration; its store is closed at the end of the command. Raises ConfigError.
+
+    content  as `load_config` takes it
+    """
+    config = load_config(
+        path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd(), content=content
+    )
     click.get_current_context().call_on_close(config.kept_store.close)
     return config
 

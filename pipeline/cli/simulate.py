@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,12 @@ def simulator(
         log_path=log,
         **options,
     )
-    run_forever(built, _announce)
+    run_forever(built, partial(_announce, built))
 
 
-def _announce(running: Running) -> None:
+def _announce(options: SimulatorOptions, running: Running) -> None:
     for vendor, base_url in running.base_urls.items():
         click.echo(f"{vendor}: {base_url}")
+    pair = f"client_id {options.client_id}, client_secret {options.client_secret}"
+    click.echo(f"credentials: api_key {options.api_key}; {pair}")
     click.echo(f"log: {running.url}/_simulator/log  (press Ctrl-C to stop)")

@@ -23,6 +23,7 @@ from pipeline.model.formatting import one_line
 from pipeline.run import ScheduleWindow
 from pipeline.run.reopen import join
 from pipeline.run.share_rules import takeable
+from pipeline.run.worker_processes import CONTENT_FLAG
 from pipeline.runs import open_store
 
 LEFT, STOPPED, INTERRUPTED = 1, 3, 128
@@ -40,16 +41,24 @@ _CODES = {"stopped": STOPPED, "ordered": INTERRUPTED + signal.SIGTERM, "undriven
 @click.option("--wait", is_flag=True, help="Do not end: wait for further runs.")
 @click.option("--until", metavar="TIME", help="Take no further row from this time on: 07:30.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@click.option(CONTENT_FLAG, "is_content_given", is_flag=True, hidden=True)
 @click.pass_obj
 def worker(
-    config_file: Path | None, /, *, run: str | None, wait: bool, until: str | None, quiet: bool
+    config_file: Path | None,
+    /,
+    *,
+    run: str | None,
+    wait: bool,
+    until: str | None,
+    quiet: bool,
+    is_content_given: bool,
 ) -> None:
     """Send shares of RUN until none is left. `pipeline run --workers N` begins such a run.
 
     Without RUN, shares of all unfinished runs are sent that are given out. Any number of workers
     may join, on every machine that reaches the store.
     """
-    config = read_config(config_file)
+    config = read_config(config_file, sys.stdin.buffer.read() if is_content_given else None)
     console = terminal(stderr=True, quiet=quiet)
 
     def say(words: str) -> None:

@@ -86,7 +86,7 @@ def started_by(
     from pipeline.run.worker_processes import WorkerProcesses  # noqa: PLC0415 - as above
 
     say = announce_once(tell)
-    return lambda run: WorkerProcesses(run, say, config.file, until)
+    return lambda run: WorkerProcesses(run, say, config, until)
 
 
 def opened_by(

@@ -53,6 +53,7 @@ class Config:
     accounts        by name
     input_settings  how files are read, by operation
     log, notify, metrics  settings of output, notifications and metrics
+    content         of the file, as it was read; None without one
     kept_store      the store of the ledger, once it was opened: see `runs.open_store`
     """
 
@@ -72,6 +73,7 @@ class Config:
     database: DatabaseSettings | None = None
     inputs_bucket: ObjectPath | None = None
     reports_bucket: ObjectPath | None = None
+    content: bytes | None = field(default=None, repr=False, compare=False)
     kept_store: KeptStore = field(default_factory=KeptStore, repr=False, compare=False)
 
     @property
@@ -164,10 +166,12 @@ def load_config(
     environ: Mapping[str, str],
     vendors: Mapping[str, Vendor[Any]],
     cwd: Path,
+    content: bytes | None = None,
 ) -> Config:
     """Load the configuration from `path`, else PIPELINE_CONFIG, else `cwd`/pipeline.toml.
 
     environ  its variables override keys: PIPELINE_ACCOUNTS__SHOP__IN_FLIGHT=32
+    content  of the file, if another process has read it; None: it is read
 
     Without a file all values are defaults and there are no accounts. Raises ConfigError with every
     fault.
@@ -175,7 +179,9 @@ def load_config(
     file = _find(path, environ, cwd)
     folder = file.parent if file else cwd
     findings = Findings(_label(file))
-    table = _read(file) if file else {}
+    if file and content is None:
+        content = _read(file)
+    table = _parsed(content, _label(file)) if content is not None else {}
     override(table, environ, {op.name for v in vendors.values() for op in v.operations}, findings)
     top = checked(TopLevel, table, (), findings) or TopLevel()
     tables = _tables(table, "accounts")
@@ -199,6 +205,7 @@ def load_config(
         accounts=accounts,
         input_settings=sources,
         vendors=vendors,
+        content=content,
         **output,
     )
     _check_folders(config, findings)
@@ -251,10 +258,17 @@ def _find(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | No
         return default
 
 
-def _read(file: Path) -> dict[str, Any]:
-    shown = _label(file)
+def _read(file: Path) -> bytes:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        return file.read_bytes()
+    except OSError as error:
+        what = f"the configuration cannot be read: {error.strerror}"
+        raise ConfigError(Fault(what=what, file=_label(file))) from None
+
+
+def _parsed(content: bytes, shown: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
         line = int(found[2]) if found else None
@@ -265,9 +279,6 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(Fault(what=what, file=shown, todo=todo)) from None
     except (RecursionError, ValueError):  # of tomllib: lists in lists, thousands of digits
         what = "contains a number that is too long, or is nested too deeply"
-        raise ConfigError(Fault(what=what, file=shown)) from None
-    except OSError as error:
-        what = f"the configuration cannot be read: {error.strerror}"
         raise ConfigError(Fault(what=what, file=shown)) from None
 
 

@@ -65,7 +65,8 @@ class Secrets:
             wrong = "is empty" if not text else "holds control characters"
         if not text or not text.isprintable():
             path = tuple(filter(None, (self.table, self.account, key)))
-            self.findings.add(path, f"{_source(kind, what)} {wrong}")
+            todo = "Put the secret there, or correct the reference. --simulate needs no secret"
+            self.findings.add(path, f"{_source(kind, what)} {wrong}", todo=todo)
             return ""
         return text
 

@@ -95,7 +95,7 @@ def _has_tables(found: Sequence[Finding]) -> bool:
 
 def _accounts(config: Config) -> Finding:
     if config.accounts:
-        what = f"{config.file or 'the environment'} is right"
+        what = f"{config.file or 'the environment'} is valid"
         return Finding(level=Level.OK, check="configuration", what=what)
     what, fix = "there is no account, so only --simulate can work", "Begin with: pipeline init"
     return Finding(level=Level.WARNING, check="configuration", what=what, fix=fix)

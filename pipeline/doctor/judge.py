@@ -7,8 +7,8 @@ from email.utils import parsedate_to_datetime
 
 from pipeline.doctor.finding import Finding, Level
 from pipeline.model import NoReply, Reply
+from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import Account, Probed
-from pipeline.workers.answers import read_answer
 
 CLOCK_DOUBTFUL_S = 5.0  # `Date` has whole seconds, and a reply takes some
 CLOCK_WRONG_S = 300.0  # the most that signed tokens tolerate
@@ -107,7 +107,7 @@ def _by_status(reply: Reply) -> Probed:
     >>> _by_status(Reply(429, {}, b"")).is_fault
     False
     """
-    answer = read_answer(reply)
+    answer = classify_read(reply)
     text = f"HTTP {reply.status}" + (f": {answer.message}" if answer.message else "")
     match reply.status:
         case 401:

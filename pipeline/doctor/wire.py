@@ -12,12 +12,12 @@ import anyio.to_thread
 
 from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.judge import judge_certificate, judge_clock, judge_lost, judge_reply
+from pipeline.http_client.tls import tls_context, tls_failure
+from pipeline.http_client.wire import send
 from pipeline.model import ConfigError, Link, NoReply
 from pipeline.model.retry import RetryPolicy
+from pipeline.sign_in.tokens import sign_in_ahead, signed_in
 from pipeline.vendors.kit.contract import Account
-from pipeline.workers.tls import tls_context, tls_failure
-from pipeline.workers.tokens import sign_in_ahead, signed_in
-from pipeline.workers.wire import send
 
 MAX_WAIT_S = 10.0  # for one connection, and for one reply
 

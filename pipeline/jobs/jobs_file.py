@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -157,6 +158,12 @@ class JobsWriter:
         trace: TracebackType | None,
     ) -> None:
         self._writer.__exit__(kind, error, trace)
+
+
+def jobs_writer(folder: Path, account: Account) -> JobsWriter:
+    """Write the jobs of an account into a folder."""
+    path, is_first = jobs_path(folder, account.name), partial(is_read_first, account)
+    return JobsWriter(path, account.batch_size, is_first, encodes_with(account))
 
 
 def encodes_with(account: Account) -> str:

@@ -15,17 +15,13 @@ import polars as pl
 
 from pipeline.jobs.jobs_file import (
     JobsWriter,
-    encodes_with,
     is_read_first,
     jobs_frame,
-    jobs_path,
+    jobs_writer,
 )
 from pipeline.loader.bound import Bound, ClearedField
 from pipeline.loader.file_routing import Routes, check_arguments, routing_of
-from pipeline.loader.header import (
-    Routing,
-    plan_header,
-)
+from pipeline.loader.header import Routing, plan_header
 from pipeline.loader.issue_counts import FaultKind, IssueCounts, WarningKind
 from pipeline.loader.make_job import JobMaker
 from pipeline.loader.origin_columns import NEW, ROW, RUN, OriginReader, RowOrigin
@@ -103,18 +99,18 @@ def bind(
         )
         if not routing.headers and (faults := router.route(RoutingCells()).faults):
             raise InputError(replace(fault, file=file) for fault in faults)
-        return _bind_rows(
-            snapshot.path,
+        is_ordered = _is_ours(snapshot) and not force_order
+        return _Binder(
             file=file,
             folder=folder,
             readers=readers,
             accounts=accounts,
             routes=Routes(router, routing),
-            origins=None if force_order else _origin_reader(snapshot, known_runs),
+            origins=OriginReader(known_runs) if is_ordered else None,
             allow_irreversible=allow_irreversible,
             emit=emit,
             by_columns=by_columns,
-        )
+        ).bind(snapshot.path)
 
 
 class _Position(NamedTuple):
@@ -135,7 +131,7 @@ class _Jobs(NamedTuple):
 
 
 class _Binder:
-    """Binds one frame after another. Keeps writers, counts and a few examples."""
+    """Binds the rows of one snapshot. Keeps writers, counts and a few examples."""
 
     def __init__(
         self,
@@ -149,7 +145,6 @@ class _Binder:
         allow_irreversible: bool,
         emit: Emit,
         by_columns: bool,
-        stack: ExitStack,
     ) -> None:
         self._file = file
         self._folder = folder
@@ -160,7 +155,7 @@ class _Binder:
         self._allow_irreversible = allow_irreversible
         self._emit = emit
         self._by_columns = by_columns and origins is None
-        self._stack = stack
+        self._stack = ExitStack()
         self._writers: dict[str, JobsWriter] = {}
         self._makers: dict[tuple[str, str], tuple[JobMaker, PlainBinder]] = {}
         self._rows = 0
@@ -171,7 +166,14 @@ class _Binder:
         self._cleared: Counter[tuple[str, str]] = Counter()
         self._irreversible: Counter[str] = Counter()
 
-    def bind(self, frame: pl.DataFrame) -> None:
+    def bind(self, path: Path) -> Bound:
+        """Bind all rows of the snapshot at `path`."""
+        with self._stack:
+            for frame in read_frames(path, batch_rows=_ROWS_AT_ONCE):
+                self._bind_frame(frame)
+        return self._bound()  # the files are closed
+
+    def _bind_frame(self, frame: pl.DataFrame) -> None:
         """Write each row of a frame to its account's jobs file, or emit it as invalid."""
         self._rows += frame.height
         jobs: dict[str, list[_Jobs]] = {}
@@ -274,24 +276,15 @@ class _Binder:
         )
 
     def _write(self, account: str, jobs: Sequence[_Jobs]) -> None:
-        writer = self._writers.get(account)
-        if writer is None:
-            path, batch_size = jobs_path(self._folder, account), self._batch_size(account)
-            is_first = partial(is_read_first, self._accounts[account])
-            digest = encodes_with(self._accounts[account])
-            writer = self._stack.enter_context(JobsWriter(path, batch_size, is_first, digest))
-            self._writers[account] = writer
+        if account not in self._writers:
+            writer = jobs_writer(self._folder, self._accounts[account])
+            self._writers[account] = self._stack.enter_context(writer)
         frame = jobs[0].frame
         if len(jobs) > 1:
             frame = pl.concat(each.frame for each in jobs).sort("row")
-        writer.write_frame(frame, sum(each.reads for each in jobs))
+        self._writers[account].write_frame(frame, sum(each.reads for each in jobs))
 
-    def _batch_size(self, account: str) -> Callable[[str], int]:
-        settings, readers = self._accounts[account].settings, self._readers
-        return lambda operation: readers[operation].plan.operation.batch_size(settings)
-
-    def bound(self) -> Bound:
-        """The result for all rows. Call it after the files are closed."""
+    def _bound(self) -> Bound:
         return Bound(
             jobs={name: self._writers[name].file() for name in sorted(self._writers)},
             rows=self._rows,
@@ -311,20 +304,8 @@ class _Binder:
         )
 
 
-def _origin_reader(snapshot: Snapshot, known_runs: Callable[[str], bool]) -> OriginReader | None:
-    return OriginReader(known_runs) if _is_ours(snapshot) else None
-
-
 def _is_ours(snapshot: Snapshot) -> bool:
     return {RUN, ROW}.issubset(snapshot.columns)
-
-
-def _bind_rows(path: Path, **options: Any) -> Bound:
-    with ExitStack() as stack:
-        binder = _Binder(stack=stack, **options)
-        for frame in read_frames(path, batch_rows=_ROWS_AT_ONCE):
-            binder.bind(frame)
-    return binder.bound()  # the files are closed
 
 
 def _positions(frame: pl.DataFrame) -> list[_Position]:

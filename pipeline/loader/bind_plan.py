@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from pydantic import ValidationError
 from pipeline.jobs.jobs_file import (
     JobsWriter,
     bound_request,
-    encodes_with,
-    is_read_first,
-    jobs_path,
+    jobs_writer,
 )
 from pipeline.loader.bind import Emit
 from pipeline.loader.bound import Bound
@@ -151,10 +148,7 @@ class _PlanBinder:
 
     def _writer(self, account: str) -> JobsWriter:
         if account not in self._writers:
-            path = jobs_path(self._folder, account)
-            sender = self._accounts[account]
-            is_first = partial(is_read_first, sender)
-            writer = JobsWriter(path, sender.batch_size, is_first, encodes_with(sender))
+            writer = jobs_writer(self._folder, self._accounts[account])
             self._writers[account] = self._stack.enter_context(writer)
         return self._writers[account]
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.jobs.jobs_file import (
-    JobsFile,
-)
+from pipeline.jobs.jobs_file import JobsFile
 from pipeline.loader.issue_counts import FaultKind, WarningKind
 
 

@@ -9,20 +9,10 @@ from typing import Any
 import polars as pl
 
 from pipeline.loader.cells import BLANKS_AROUND
-from pipeline.loader.header import (
-    Routing,
-    find_operation,
-    find_routing,
-)
+from pipeline.loader.header import Routing, find_operation, find_routing
 from pipeline.loader.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.loader.suggestions import nearest
-from pipeline.model import (
-    Fault,
-    InputError,
-    InputSettings,
-    Snapshot,
-    UsageError,
-)
+from pipeline.model import Fault, InputError, InputSettings, Snapshot, UsageError
 from pipeline.model.errors import shorten
 from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Operation

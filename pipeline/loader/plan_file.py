@@ -64,14 +64,7 @@ class PlanWriter:
 
 
 def _frame(rows: Sequence[PlanRow]) -> pl.DataFrame:
-    columns = list(zip(*(_values(row) for row in rows), strict=True)) if rows else []
-    columns = columns or [()] * len(PLAN_SCHEMA)
-    return pl.DataFrame(
-        [
-            pl.Series(name, values, dtype=kind)
-            for (name, kind), values in zip(PLAN_SCHEMA.items(), columns, strict=True)
-        ]
-    )
+    return pl.DataFrame(list(map(_values, rows)), schema=dict(PLAN_SCHEMA), orient="row")
 
 
 def _values(row: PlanRow) -> tuple[object, ...]:

@@ -5,6 +5,7 @@
     ├── ConfigError    the configuration is wrong; nothing was sent
     ├── InputError     the input file is broken; nothing was sent
     └── RunAborted     the run cannot continue; every row still gets its result
+        ├── NoWorkerError  all workers of the run have ended
         └── DamagedError   a file of ours was changed; it is not used
 
 A wrong row does not raise: it becomes an `invalid` result.
@@ -202,6 +203,10 @@ def _as_lines(faults: Sequence[Fault], more: int) -> str:
 
 class RunAborted(PipelineError):  # noqa: N818 - the name says what happened
     """The run cannot continue, for example because its results cannot be written."""
+
+
+class NoWorkerError(RunAborted):
+    """All workers of a run have ended, for a reason that is none of its rows."""
 
 
 class DamagedError(RunAborted):

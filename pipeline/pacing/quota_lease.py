@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline.model.pause import AskedPause
@@ -55,8 +55,6 @@ class QuotaLease:
     """This process's lease of a quota, or of the part that one share of an account may use.
 
     store  keeps the lease, and what was sent
-    clock  monotonic seconds
-    utc    UTC seconds since 1970
 
     Calls MUST NOT overlap, and those that wait for the store belong in a thread: all but `keep` and
     `held_by_another`. They raise RunAborted if it cannot be used.
@@ -67,9 +65,6 @@ class QuotaLease:
         part: QuotaPart,
         limiter: RateLimiter,
         store: Store,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        utc: Callable[[], float] = time.time,
     ) -> None:
         self.limiter = limiter
         self.most_unrecorded: float = most_in(UNRECORDED_S, limiter.terms) or math.inf
@@ -77,8 +72,6 @@ class QuotaLease:
         self._lease = store.lease(quota_lease(part.name))
         self._store = store
         self._quotas = store.quotas
-        self._clock = clock
-        self._utc = utc
         self._noted = 0
         self._has_read_others = False
         self._kept: list[tuple[float, int]] = []  # times of requests not on record, and counts
@@ -108,7 +101,7 @@ class QuotaLease:
 
     def held_by_another(self) -> str | None:
         """The process that has held the lease for ANNOUNCED_S, once per wait; else None."""
-        now_s = self._clock()
+        now_s = time.monotonic()
         if self.is_held:
             self._waits_since_s = None
         elif self._waits_since_s is None:
@@ -133,11 +126,11 @@ class QuotaLease:
     def pause_on_record(self) -> AskedPause | None:
         """The vendor's pause on record; None if there is none."""
         stored = self._quotas.pauses(self.part.group).get(self.part.group)
-        return None if stored is None else asked_at(stored, self._utc())
+        return None if stored is None else asked_at(stored, time.time())
 
     def record_pause(self, asked: AskedPause) -> None:
         """Put a pause of the vendor on record."""
-        self._quotas.pause(self.part.group, stored_at(asked, self._utc()))
+        self._quotas.pause(self.part.group, stored_at(asked, time.time()))
 
     def _ages(self, entries: Iterable[Departed]) -> Iterator[AgeCount]:
         longest_s = self.limiter.terms.longest_s
@@ -171,7 +164,7 @@ class QuotaLease:
         under_way  requests also in flight: from when they count is not known yet
         """
         self.keep(ages)
-        now_s = self._clock()
+        now_s = time.monotonic()
         number = self._quotas.left(
             self.part.name,
             [(now_s - at_s, count) for at_s, count in self._kept],
@@ -184,7 +177,7 @@ class QuotaLease:
 
     def keep(self, ages: Iterable[AgeCount]) -> None:
         """Keep requests for the next record."""
-        now_s = self._clock()
+        now_s = time.monotonic()
         self._kept += ((now_s - age_s, count) for age_s, count in ages)
 
     def release(self) -> None:

@@ -32,6 +32,7 @@ from pipeline.loader.plan_file import PlanWriter
 from pipeline.model import JobRow, RowResult, RunAborted, Snapshot, UsageError
 from pipeline.model.object_path import ObjectPath
 from pipeline.model.plan import PlanKind, Planned, PlanRow
+from pipeline.plan.entity_reader import ReadResult
 from pipeline.plan.plan_summary import PlanSummary
 from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
 from pipeline.plan.rows import invalid_row, plan_row
@@ -44,7 +45,6 @@ from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
 from pipeline.store.files import aside, publish, removed_on_error
 from pipeline.vendors import Account
-from pipeline.workers.entity_reader import ReadResult
 
 LAST_ROW = 2**63 - 1
 OnProgress = Callable[[int, int], None]

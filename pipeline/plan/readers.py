@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import MappingProxyType
@@ -17,14 +15,13 @@ from pipeline.jobs import JobsFile
 from pipeline.jobs.shares import share_of
 from pipeline.model import EntityKey, UpdateJob
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.plan.entity_reader import Reader, ReadResult
 from pipeline.plan.state_cache import StateCache, load_listing
 from pipeline.run import RunEnvironment
 from pipeline.run.links import announce_once
+from pipeline.sign_in.auth import mask_of
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
-from pipeline.workers.auth import mask_of
-from pipeline.workers.dependencies import SenderEnvironment
-from pipeline.workers.entity_reader import Reader, ReadResult
 
 FEW_ROWS = 100
 """Below this number of rows a listing is not tried: entities are read one by one."""
@@ -195,12 +192,7 @@ async def _reader(
     part, shared = account.part(number), environment.shared.quotas.limiter(account, config, number)
     limiter = AccountLimiter(shared, announce=announce)
     async with environment.open_link(part, limiter) as wire:
-        reader = Reader(
-            part,
-            wire=wire,
-            account_limiter=limiter,
-            environment=SenderEnvironment(clock=time.monotonic, jitter=random.random),
-        )
+        reader = Reader(part, wire=wire, account_limiter=limiter)
         with reader.open():
             yield reader
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from pipeline.model import JobRow, RowResult, UpdateJob
 from pipeline.model.plan import FieldChange, PlanKind, PlanRow
+from pipeline.plan.entity_reader import ReadResult
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Change, Difference, Missing, State
-from pipeline.workers.entity_reader import ReadResult
 
 NO_FIT = "the patch does not apply to the current state: the vendor would refuse it"
 STATED_BY_ROW = (

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from pipeline.model import UpdateJob
+from pipeline.plan.entity_reader import Reader
 from pipeline.store.scratch_table import ScratchTable
 from pipeline.vendors.kit.contract import EntityPage, Listing, State
-from pipeline.workers.entity_reader import Reader
 
 _MAX_PAGES = 100_000
 """A longer listing is taken for a loop."""

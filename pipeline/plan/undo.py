@@ -18,6 +18,7 @@ from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import UsageError
 from pipeline.model.plan import PlanRow
 from pipeline.plan.applied import MAYBE_APPLIED, AppliedRun, record_of
+from pipeline.plan.entity_reader import ReadResult
 from pipeline.plan.make import (
     MadePlan,
     OnProgress,
@@ -32,7 +33,6 @@ from pipeline.plan.rows import AppliedRow, undo_row
 from pipeline.run import RunEnvironment, reopen
 from pipeline.run.destination_locks import accounts_held
 from pipeline.vendors import Account
-from pipeline.workers.entity_reader import ReadResult
 
 
 async def undo_plan(

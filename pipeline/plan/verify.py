@@ -18,6 +18,7 @@ from pipeline.config import Config
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import RunAborted, Status
 from pipeline.plan.applied import AppliedRun, Ended, record_of
+from pipeline.plan.entity_reader import ReadResult
 from pipeline.plan.make import OnProgress
 from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
 from pipeline.plan.rows import AppliedRow
@@ -27,7 +28,6 @@ from pipeline.run.destination_locks import accounts_held
 from pipeline.runs.registry import run_name
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Missing
-from pipeline.workers.entity_reader import ReadResult
 
 CONFIRMED = frozenset({Status.UPDATED, Status.UNCHANGED})
 """Statuses of rows whose values the vendor confirmed to hold."""

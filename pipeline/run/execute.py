@@ -22,8 +22,8 @@ from pipeline.run.schedule_window import READY_AHEAD_S
 from pipeline.run.session import Session
 from pipeline.run.stop_signals import stop_signals
 from pipeline.run.stretch import SerializedLedger, Stretch
+from pipeline.sign_in.tokens import REFUSED, sign_in_ahead
 from pipeline.store import Ledger
-from pipeline.workers.tokens import REFUSED, sign_in_ahead
 
 
 async def await_window(

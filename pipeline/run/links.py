@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
+from pipeline.http_client.wire import Wire
 from pipeline.jobs import JobsFile
 from pipeline.jobs.jobs_file import fullest_share
 from pipeline.jobs.shares import shares_for
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.sign_in.tokens import signed_in
 from pipeline.store.seam import Share
 from pipeline.vendors import Account
-from pipeline.workers.tokens import signed_in
-from pipeline.workers.wire import Wire
 
 OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Wire[Any]]]
 

@@ -39,10 +39,9 @@ class RecordedState:
         counts = Counter(ledger.counts())
         not_attempted = counts.pop(Status.NOT_ATTEMPTED, 0)
         is_worth_reading = counts[Status.UNKNOWN] or not_attempted
-        left = (Status.UNKNOWN, Status.NOT_ATTEMPTED)
         unknown: set[int] = set()
         refused: dict[int, int] = {}
-        for each in ledger.results_with(left) if is_worth_reading else ():
+        for each in ledger.results_left() if is_worth_reading else ():
             if each.status is Status.UNKNOWN:
                 unknown.add(each.row)
             elif each.status is Status.NOT_ATTEMPTED and each.http_status is not None:

@@ -56,8 +56,8 @@ def check_accounts(bound: Bound, path: Path) -> None:
             if place in reached:
                 raise InputError(
                     Fault(
-                        what=f"accounts {reached[place]} and {name} reach the same "
-                        f"{describe_place(place)}, and rows sent through both would lose "
+                        what=f"accounts {reached[place]} and {name} reach the same entities "
+                        f"({describe_place(place)}), and rows sent through both would lose "
                         "their order",
                         file=str(path),
                         todo="Name one of them in all rows",
@@ -70,8 +70,8 @@ def describe_place(place: str) -> str:
     """A destination as text.
 
     >>> describe_place("xsolla|https://store.xsolla.com|44056")
-    '44056 of xsolla at https://store.xsolla.com'
+    'xsolla at https://store.xsolla.com, project or container 44056'
     """
     key = EntityKey.parse(place)
     where = f"{key.vendor} at {key.origin}"
-    return f"{key.scope} of {where}" if key.scope else where
+    return f"{where}, project or container {key.scope}" if key.scope else where

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.jobs.shares import shares_for
-from pipeline.model import AccountProgress, RunAborted
+from pipeline.model import AccountProgress, NoWorkerError, RunAborted
 from pipeline.model.errors import first_of
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.environment import RunEnvironment
@@ -25,6 +25,7 @@ from pipeline.run.share_closing import close_shares
 from pipeline.run.share_progress import ShareProgress, as_account, limits_text, parse_progress
 from pipeline.run.share_rules import (
     CRASHED,
+    KILLED_AT_START,
     IdleWatch,
     first_shares,
     idle_words,
@@ -241,7 +242,9 @@ class _Driver:
             return False
         if self._store.orders.given(self.prepared.run).is_stop:
             return False  # they obeyed an order that this process has yet to read
-        self.outcome.failure = RunAborted(f"no worker is left: {kinds(self._gone)}")
+        is_killed = self._deaths > KILLED_AT_START  # as a row that breaks them would
+        why = f"no worker is left: {kinds(self._gone)}"
+        self.outcome.failure = RunAborted(why) if is_killed else NoWorkerError(why)
         return True
 
     # Own workers...
@@ -268,7 +271,11 @@ class _Driver:
             self._hurry()
         for number in [each for each, due_s in self._due_s.items() if self.clock() >= due_s]:
             del self._due_s[number]
-            self.workers.start(number)
+            try:
+                self.workers.start(number)
+            except NoWorkerError as error:
+                self._gone[number] = str(error)
+                self.environment.tell(f"worker {number} {error}")
 
     def _hurry(self) -> None:
         """End own workers at once after a second signal, or if they do not end by themselves."""

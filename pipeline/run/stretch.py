@@ -33,12 +33,11 @@ from pipeline.runs.stop_if import StopCheck, StopIf
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.account_shares import AccountShares
-from pipeline.workers.dependencies import SenderEnvironment
+from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import Sender, WorkerPool
 from pipeline.workers.recorder import Record as RecordRows
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.recovered_state import NOTHING, RecoveredState
 
 SAMPLE_EVERY_S = 1.0
 

@@ -19,7 +19,14 @@ from pathlib import Path
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
-from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
+from pipeline.model import (
+    ConfigError,
+    InputError,
+    NoWorkerError,
+    PipelineError,
+    RunAborted,
+    Status,
+)
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
@@ -295,4 +302,5 @@ async def _reported(
     todo = f"`pipeline resume {prepared.run}` continues it"
     if isinstance(outcome.failure, RecordGoneError):
         todo = "It cannot be resumed: check at the vendor which of its rows arrived"
-    raise RunAborted(f"the run ended early: {why}; {where}. {todo}") from outcome.failure
+    kind = NoWorkerError if isinstance(outcome.failure, NoWorkerError) else RunAborted
+    raise kind(f"the run ended early: {why}; {where}. {todo}") from outcome.failure

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
+from pipeline.config import Config
+from pipeline.model import NoWorkerError
+
 LINE_BYTES = 65_536
+CONTENT_FLAG = "--config-on-stdin"
+"""Gives a worker the content of the configuration as its starter read it, not as it is by now."""
 
 
 class Workers(Protocol):
@@ -25,7 +29,7 @@ class Workers(Protocol):
     """
 
     def start(self, number: int) -> None:
-        """Start a worker; again, if it has ended. Raises RunAborted if it cannot be started."""
+        """Start a worker; again, if it has ended. Raises NoWorkerError if it cannot be started."""
 
     def ended(self) -> dict[int, int]:
         """Those that ended since the last call -> exit code, negative if a signal killed it."""
@@ -47,32 +51,39 @@ class WorkerProcesses:
 
     run     name of the run
     tell    called with each line that a worker writes
-    config  the configuration's file; None: as the commands find it
+    config  of this process: theirs must be the same, and its file may have changed since
     until   when they take no further row; None: no end
     """
 
     run: str
     tell: Callable[[str], None]
-    config: Path | None = None
+    config: Config
     until: datetime | None = None
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def command(self) -> list[str]:
         """The command of each worker."""
-        config = [] if self.config is None else ["--config", str(self.config)]
+        file = [] if self.config.file is None else ["--config", str(self.config.file)]
+        content = [] if self.config.content is None else [CONTENT_FLAG]
         until = [] if self.until is None else ["--until", self.until.isoformat()]
-        return [sys.executable, "-m", "pipeline", *config, "worker", self.run, *until]
+        return [sys.executable, "-m", "pipeline", *file, "worker", self.run, *until, *content]
 
     def start(self, number: int) -> None:
         """Start it in a session of its own: a signal to the terminal reaches this process alone."""
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NoWorkerError(f"cannot be started: {error}") from error
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        with suppress(BrokenPipeError), process.stdin as stdin:  # it may have been killed
+            stdin.write(self.config.content or b"")
         self._running[number] = process
         assert process.stderr is not None  # noqa: S101 - it is a pipe
         _Lines(os.dup(process.stderr.fileno()), self.tell).follow()

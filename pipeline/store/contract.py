@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+
+LEFT = (Status.NOT_ATTEMPTED, Status.UNKNOWN)
+"""Statuses of rows that `resume` looks at again."""
 
 MAX_EXCHANGE_CHARS = 4_000_000
 """Limit on the text of all exchanges of a run."""
@@ -59,8 +62,8 @@ class Ledger(Protocol):
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """The results with first <= row <= last, in row order."""
 
-    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
-        """The results with one of these statuses, in row order; fast if few of many have one."""
+    def results_left(self) -> Iterator[RowResult]:
+        """The results with a status of LEFT, in row order; fast if few of many have one."""
 
     def claimed(self) -> Iterator[int]:
         """The rows with a claim and no result, ascending."""

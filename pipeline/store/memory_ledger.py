@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
-from pipeline.store.contract import MAX_EXCHANGE_CHARS, LedgerError
+from pipeline.store.contract import LEFT, MAX_EXCHANGE_CHARS, LedgerError
 from pipeline.store.exchanges import size_of
 
 
@@ -66,9 +66,9 @@ class MemoryLedger:
         for row in sorted(row for row in self._results if first <= row <= last):
             yield self._results[row]
 
-    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+    def results_left(self) -> Iterator[RowResult]:
         """Sorted on each call."""
-        return iter([each for _, each in sorted(self._results.items()) if each.status in statuses])
+        return iter([each for _, each in sorted(self._results.items()) if each.status in LEFT])
 
     def claimed(self) -> Iterator[int]:
         """Sorted on each call."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipeline.store import claim_windows
 from pipeline.store import exchanges as exchanges_table
 from pipeline.store import previous_states as states_table
 from pipeline.store.claim_windows import ClaimWindows
-from pipeline.store.contract import LedgerError
+from pipeline.store.contract import LEFT, LedgerError
 from pipeline.store.database import (
     OWNER,
     Database,
@@ -238,9 +238,9 @@ class RunLedger(DatabaseRecord):
                 return
             first = lines[-1][0] + 1
 
-    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+    def results_left(self) -> Iterator[RowResult]:
         """Found in the file, in chunks; each row's checksum is checked again."""
-        values = _encode(sorted(statuses))
+        values = _encode(sorted(LEFT))
         for lines in self._lines(-_LAST_ROW, _LAST_ROW, _READ_WITH, values):
             yield from starmap(result_of, lines)
 

@@ -21,7 +21,7 @@ class KnownFolders:
     def __init__(self, drops: DropPlace, config: Config) -> None:
         self._drops = drops
         self._config = config
-        self._read = _content(config.file)
+        self._read = config.content
 
     def news(self) -> str:
         """That the configuration's file changed since it was read or last asked about, for people;

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.model import InputError, Status, UsageError
+from pipeline.model import InputError, OtherSharesError, Status, UsageError
 from pipeline.model.formatting import counted
 from pipeline.model.object_path import ObjectPath
 from pipeline.model.panics import is_panic
@@ -23,9 +23,11 @@ from pipeline.run import (
     sent_before,
 )
 from pipeline.run.history import Condition, entry, report_of
+from pipeline.run.same_accounts import check_shares
 from pipeline.runs import Origin, RunOptions
 from pipeline.runs.origin import origin_of_object, path_of
-from pipeline.runs.registry import run_lease_of
+from pipeline.runs.registry import open_store, run_lease_of
+from pipeline.runs.run_folder import load
 from pipeline.watch.drop_place import DropPlace
 from pipeline.watch.events import FileEnded, FileQuarantined
 from pipeline.watch.notes import Claim
@@ -49,7 +51,7 @@ def ended(claim: Claim, drops: DropPlace, config: Config) -> tuple[Claim, Summar
     if _known(claim, config) in _OVER:
         return claim, report_of(config, claim.run)[0]
     if claim.run and not claim.is_adopted:
-        return claim, None
+        return claim, _sent_in_other_shares(claim, config)
     claim = drops.read(claim)
     if _known(claim, config) in _OVER:  # recorded by an earlier version, and of this content
         return claim, report_of(config, claim.run)[0]
@@ -58,6 +60,23 @@ def ended(claim: Claim, drops: DropPlace, config: Config) -> tuple[Claim, Summar
     if run is None:
         return claim, None
     return replace(claim, run=run, is_sent=True), report_of(config, run)[0]
+
+
+def _sent_in_other_shares(claim: Claim, config: Config) -> Summary | None:
+    """The report of a run that cannot be resumed in as many shares as there are by now, if workers
+    have sent all of it; else None.
+    """
+    store = open_store(config)
+    states = store.runs.shares(claim.run)
+    if not states or not all(each.is_done for each in states):
+        return None
+    if _known(claim, config) != "unfinished":
+        return None
+    try:
+        check_shares(load(store.files(claim.run)), config)
+    except OtherSharesError:
+        return report_of(config, claim.run)[0]
+    return None
 
 
 def _origin(claim: Claim) -> Origin | None:

@@ -16,7 +16,14 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from pipeline.config import Config
-from pipeline.model import ConfigError, OtherSharesError, PipelineError, RowResult, RunAborted
+from pipeline.model import (
+    ConfigError,
+    NoWorkerError,
+    OtherSharesError,
+    PipelineError,
+    RowResult,
+    RunAborted,
+)
 from pipeline.model.panics import is_panic
 from pipeline.reporter import ReportError, Summary
 from pipeline.run import (
@@ -226,10 +233,10 @@ class Watcher:
             self._tell(FileLeft(claim.file, str(error)))
         except DropError as error:
             self._tell(FileStuck(claim.file, str(error)))
+        except (NoWorkerError, OtherSharesError) as error:  # no fault of the file
+            self._tell(FileStuck(claim.file, f"{claim.file} waits for the next start: {error}"))
         except RunAborted as error:
             await self._on_abort(claim, error)
-        except OtherSharesError as error:
-            self._tell(FileStuck(claim.file, f"{claim.file} waits for the next start: {error}"))
         except ConfigError as error:  # a missing secret: every file needs it
             self._failure = self._failure or error
             self._tell(FileLeft(claim.file, str(error)))

@@ -4,8 +4,9 @@
 | --- | --- |
 | How does a row get from the jobs file to a worker? | `row_queue`, `backlog`, `entity_order` |
 | What is known of a row while it is sent? | `batches.Row` |
-| Which rows are next, and when do they leave? | `account_sender`; `claimer`, `pump`, `attempts` |
-| How does a request reach the vendor? | `wire`; `tokens`, `transport`, `connections`, `http1` |
+| What does the run tell a sender? | `environment` |
+| Which rows are next? | `account_sender`, `probes` |
+| When does a row leave? | `claimer`, `pump`, `attempts` |
 | Is a 503 retried? How does a row end? | `row` (delays: `model/retry`) |
 | What is read of an entity, and when? | `row`, `reads`; `precheck` decides from the state |
 | Is a 403 about the row or the account? | `refusals`, `undecided` |
@@ -14,6 +15,6 @@
 | When is a refused group split? | `bisection` |
 | How does a result get on record? | `result_writer`, `recorder`, `writer_thread` |
 
-Not here: when a request may be sent (`pacing`), what a reply means (`vendors`) and how a result is
-made durable (`store`).
+Not here: how a request reaches the vendor (`http_client`, `sign_in`), when it may be sent
+(`pacing`), what a reply means (`vendors`) and how a result is made durable (`store`).
 """

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
+from pipeline.http_client.wire import Wire
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.vendors import Account
@@ -22,20 +23,19 @@ from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.dependencies import Dependencies, RequestOutcome, SenderEnvironment
+from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.pump import Pump
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.refusals import MAX_PROBES
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row_queue import RowQueue
-from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
+from pipeline.workers.stop_reason import FirstReply, describe, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.wire import Wire
 
 
 class AccountSender:
@@ -83,7 +83,7 @@ class AccountSender:
             account.in_flight,
             clock=clock,
             on_room=self._pump_soon,
-            on_down=self._on_vendor_down,
+            on_down=self._send_only_probes,
             at_fault=queue.are_at_fault,
             patience_s=account.max_outage_s,
         )
@@ -108,7 +108,6 @@ class AccountSender:
         self._is_deciding = self._is_open = False
         self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._clock = clock
-        self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
         self._last_rows = MAX_PROBES + max(sizes, default=1)
         self._tasks: anyio.abc.TaskGroup
@@ -129,8 +128,8 @@ class AccountSender:
                     self._tasks = tasks
                     await self._pump.run(tasks)
                     tasks.cancel_scope.cancel()
-            if self._undecided.fail_fast.should_stop_at_end():
-                self.stop(fail_fast_reason(self._undecided.fail_fast))
+            if self._undecided.fail_fast.is_suspected:
+                self.stop(self._undecided.fail_fast.reason)
         finally:
             self._pump.release()
             self._attempts.held_replies.release()
@@ -154,7 +153,7 @@ class AccountSender:
     def open(self) -> None:
         """Begin as an account that works: another sender's answers have shown that it does."""
         self._is_open = self._traffic.has_reply = True
-        self._undecided.fail_fast.end()
+        self._undecided.fail_fast.is_over = True
 
     def progress(self) -> AccountProgress:
         """Return the progress of the account."""
@@ -261,7 +260,7 @@ class AccountSender:
         batch = self._queue.next(may_be_first=False)
         if batch or self._concurrency.taken:
             return batch
-        return self._queue.sample_one(self._next_draw(), ())
+        return self._queue.sample_one()
 
     def _next_probe(self) -> Batch:
         """Take one row to learn whether the account works; empty while another one is in flight."""
@@ -269,16 +268,12 @@ class AccountSender:
             return []
         avoid = self._undecided.refused_before
         batch = (
-            self._queue.sample_one(self._next_draw(), avoid)
+            self._queue.sample_one(avoid)
             or self._undecided.row_of_held_group()
             or self._queue.next(may_be_first=False, probe=self._concurrency.next_probe)
         )
         self._undecided.probe = batch or None
         return batch
-
-    def _next_draw(self) -> int:
-        self._draws += 1
-        return self._draws
 
     def _next_first(self) -> Batch:
         """Take a row before the first reply: none that got no reply or was refused before."""
@@ -288,9 +283,9 @@ class AccountSender:
         if self._backlog.is_untouched or self._first.needs_another:
             sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
             avoid = sent_before.union(self._undecided.refused_before)
-            batch = self._queue.sample_one(self._next_draw(), avoid)
+            batch = self._queue.sample_one(avoid)
             if not batch and self._first.needs_another:
-                batch = self._queue.sample_one(self._next_draw(), ())
+                batch = self._queue.sample_one()
             if batch:
                 return batch
         return self._queue.next(may_be_first=all_held, probe=self._concurrency.next_probe)
@@ -330,8 +325,8 @@ class AccountSender:
         row = self._undecided.updated_row
         return row is not None and await self._reads.can_read_now(row, self._account_limiter)
 
-    def _on_vendor_down(self) -> None:
-        """Put the rows that wait to be sent back: from now on only probes are sent."""
+    def _send_only_probes(self) -> None:
+        """Put the rows back that wait to be sent, and those whose reads wait for permits."""
         self._pump.put_back_ready()
         self._account_limiter.cancel_waits()
         self._queue.look_again()
@@ -364,7 +359,7 @@ class AccountSender:
         """
         if outcome is None:
             return
-        was_open = self._is_open
+        was_known = self._is_open and self._undecided.fail_fast.is_over
         if not self._traffic.has_reply:
             self._on_no_reply(outcome, batch)
         elif not self._is_open:
@@ -372,11 +367,12 @@ class AccountSender:
             self._queue.read_far(enabled=self._undecided.is_suspected)
         was_suspected = self._undecided.is_suspected
         self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
-        is_ok, was_over = True, self._undecided.fail_fast.is_over
+        is_ok = True
         for answer in outcome.answers:
             is_ok = is_ok and answer.verdict is Verdict.OK
-            self._stop_if_pointless(answer, batch, is_read=outcome.is_read)
-        if self._is_open and not (was_open and was_over) and self._undecided.fail_fast.is_over:
+            self._stop_if_pointless(answer)
+        is_known = self._is_open and self._undecided.fail_fast.is_over
+        if is_known and not was_known and self.stopped is None:
             self.on_open()
         if is_ok and not was_suspected:
             return  # a success raises no suspicion
@@ -401,19 +397,18 @@ class AccountSender:
             has_ended=bool(self._result_writer.counts.keys() - {Status.NOT_ATTEMPTED}),
         )
 
-    def _stop_if_pointless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
-        fail_fast = self._undecided.fail_fast
-        is_ok = answer.verdict is Verdict.OK
-        if is_ok and fail_fast.is_over and not self._concurrency.is_probing:
+    def _stop_if_pointless(self, answer: Answer) -> None:
+        if answer.verdict is Verdict.OK and not self._concurrency.is_probing:
             return
+        fail_fast = self._undecided.fail_fast
         reason = stop_reason(
             answer,
-            None if is_read else fail_fast,
-            is_probe=self._undecided.probe is batch,
             down_s=self._concurrency.down_s,
             throttled_s=self._concurrency.throttled_s,
             max_outage_s=self.account.max_outage_s,
         )
+        if reason is None and fail_fast.has_failed:
+            reason = fail_fast.reason
         if reason is not None:
             # equal refusals of one file's rows say nothing about the next file
             self.stop(reason, is_permanent=answer.verdict is not Verdict.REJECTED)
@@ -429,9 +424,7 @@ class AccountSender:
         """Send only probes while the account is suspected, then everything again."""
         self._queue.read_far(enabled=is_suspected)
         if is_suspected:
-            self._pump.put_back_ready()
-            self._account_limiter.cancel_waits()  # reads that wait for permits go back
-            self._queue.look_again()
+            self._send_only_probes()
         self._pump_soon()
 
 
@@ -444,4 +437,5 @@ def _backlog(
         in_doubt=recovered.in_doubt,
         coalesce=environment.coalesce,
         overtaking=recovered.overtaking,
+        sampled=int(environment.jitter() * 1000),  # a resumed run samples other rows
     )

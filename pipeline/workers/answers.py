@@ -1,17 +1,17 @@
 """Turns replies into answers without secrets, and tells kinds of answers apart. Pure.
 
-This is the only place that interprets replies: the vendor's `decode` and `classify.py` see the
-reply as it came, and secrets that it repeats are masked in the answer.
+This is the only place that interprets replies to updates: the vendor's `decode` sees the reply as
+it came, and secrets that it repeats are masked in the answer. For reads `classify_read` does so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.model import Answer, Effect, NoReply, Reply, UpdateJob, Verdict
 from pipeline.vendors import Operation
-from pipeline.vendors.kit.classify import NOT_CONFIRMED, classify_read
+from pipeline.vendors.kit.classify import NOT_CONFIRMED, without_secrets
 from pipeline.vendors.kit.contract import VendorSettings
 
 
@@ -35,32 +35,6 @@ def is_plain_success(operation: Operation[Any, Any], reply: Reply | NoReply) -> 
         and reply.status == operation.plain_success
         and not reply.body
         and not reply.is_cut
-    )
-
-
-def read_answer(reply: Reply | NoReply) -> Answer:
-    """Return what `reply` to a read means."""
-    answer = classify_read(reply)
-    return answer if isinstance(reply, NoReply) else without_secrets(answer, reply.hide)
-
-
-def without_secrets(answer: Answer, hide: Callable[[str], str]) -> Answer:
-    """Return `answer` with the secrets in its texts masked.
-
-    >>> from pipeline.model import Effect, Verdict
-    >>> from pipeline.workers.masking import Mask
-    >>> refused = Answer(Verdict.REJECTED, Effect.NONE, 422, message="the key is sesame")
-    >>> without_secrets(refused, Mask("sesame").hide).message
-    'the key is ***'
-    """
-    if not (answer.message or answer.code or answer.request_id or answer.receipt or answer.hint):
-        return answer
-    return answer._replace(
-        code=hide(answer.code),
-        message=hide(answer.message),
-        hint=hide(answer.hint),
-        request_id=hide(answer.request_id),
-        receipt=hide(answer.receipt),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from pipeline.http_client.wire import unmatched_reply
 from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.workers.answers import is_judged, is_plain_success, update_answers
@@ -14,7 +15,6 @@ from pipeline.workers.batches import Batch, Row, request_for
 from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.held_replies import HeldReplies
-from pipeline.workers.no_replies import unmatched_reply
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.row import (
@@ -293,7 +293,7 @@ class Attempts(RequestStep):
     def _send_parts(self, parts: GroupParts) -> None:
         """Send the parts of refused groups; retry the groups that stay whole."""
         if parts.now or parts.later:
-            self._queue.send_apart(parts)
+            self._queue.send_apart(parts.now)
         for group in parts.later:
             delay_s = group_delay_s(group[0], self._account.retry, self._jitter())
             self._queue.retry(group, delay_s)

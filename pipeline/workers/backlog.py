@@ -14,10 +14,10 @@ from itertools import count
 from types import MappingProxyType
 
 from pipeline.model import JobRow, Status
-from pipeline.pacing.probes import ProbeKind, ahead, place, turns
 from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row, may_be_claimed
 from pipeline.workers.coalescing import FreshRows
 from pipeline.workers.entity_order import EntityOrder
+from pipeline.workers.probes import ProbeKind, ahead, place, turns
 
 LOOK_AHEAD = 50_000
 LOW_WATER = 4_000
@@ -47,6 +47,7 @@ class Backlog:
     in_doubt    rows that an earlier process may have sent
     coalesce    a row that replaces the whole entity covers older rows that were not sent
     overtaking  entity -> its row in doubt that may have been sent before rows that it covers
+    sampled     number of samples that were taken elsewhere: they are others here
 
     >>> backlog = Backlog()
     >>> backlog.add([JobRow(1, "op", "a", True, "{}"), JobRow(2, "op", "a", True, "{}")])
@@ -67,6 +68,7 @@ class Backlog:
         in_doubt: Container[int] = (),
         coalesce: bool = False,
         overtaking: Mapping[str, int] = MappingProxyType({}),
+        sampled: int = 0,
     ) -> None:
         self._look_ahead = look_ahead
         self._replaces = replaces
@@ -81,6 +83,7 @@ class Backlog:
         self._ready: deque[Batch] = deque()
         self._next_up: deque[Batch] = deque()
         self._draws: Counter[ProbeKind] = Counter()
+        self._sampled = sampled
         self._retrying: list[tuple[float, int, Batch]] = []
         self._numbers = count()
         self._order: EntityOrder[JobRow] = EntityOrder()
@@ -225,40 +228,29 @@ class Backlog:
             return [row]
         return self._next_retry() if self._retrying else []
 
-    def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
+    def sample_one(self, avoid: Container[int]) -> Batch:
         """Take one row to be sent alone as a probe, from anywhere; empty if there is none.
 
-        draw   decides which row, see `place`
-        avoid  rows whose answer would show nothing new; taken only if there is no other
+        avoid  rows whose answer would show nothing new: taken only if no other was given out
         """
-        if batch := self._one_fresh(draw, avoid):
-            return batch
+        self._sampled += 1
+        choose = partial(place, self._sampled)
+        found = self._fresh.take_one(
+            lambda job: self._is_free(job) and job.row not in avoid, choose
+        )
+        if found is not None:
+            job, covered = found
+            self._cover(job, covered)
+            self._order.enter(job.entity, job)
+            return [self._row(job)]
         if self._ready:
             first, *others = self._ready.pop()
             if others:
                 self._ready.append(others)
             return [first]
-        return self._one_open(draw, avoid) or self._one_open(draw, ())
-
-    def _one_open(self, draw: int, avoid: Container[int]) -> Batch:
-        def may_go(row: Row) -> bool:
-            return row.job.row not in avoid
-
-        row = self._open.take_one(may_go, partial(place, draw))
+        row = self._open.take_one(lambda row: row.job.row not in avoid, choose)
+        row = row or self._open.take_one(lambda _row: True, choose)
         return [] if row is None else [row]
-
-    def _one_fresh(self, draw: int, avoid: Container[int]) -> Batch:
-        def may_go(job: JobRow) -> bool:
-            return self._is_free(job) and job.row not in avoid
-
-        found = self._fresh.take_one(may_go, partial(place, draw))
-        if found is None:
-            return []
-        job, covered = found
-        if covered:
-            self._cover(job, covered)
-        self._order.enter(job.entity, job)
-        return [self._row(job)]
 
     def _is_free(self, job: JobRow) -> bool:
         return not (self._order.is_under_way(job.entity) or self._is_blocked(job))
@@ -297,14 +289,12 @@ class Backlog:
         return batch
 
     def _next_fresh(self) -> Batch:
-        batch = self._open.take()
-        if not batch:
-            row = self._enter_next()
-            if row is None:
-                return []
-            batch = [row]
-        if not batch[0].job.batch:
-            return batch  # each is sent alone
+        row = self._open.pop() or self._enter_next()
+        if row is None:
+            return []
+        batch = [row]
+        if not row.job.batch:
+            return batch  # it is sent alone
         self._open.join(batch)
         while self._open.room(batch) and len(self._open) < MAX_OPEN:
             row = self._enter_next()

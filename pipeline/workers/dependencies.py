@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from yarl import URL
-
-from pipeline.model import Answer, NoReply, Reply, Request, Status
+from pipeline.http_client.link_urls import host_port
+from pipeline.http_client.wire import Wire
+from pipeline.model import Answer, NoReply, Reply
 from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors import Account
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.fail_fast import FAIL_FAST_AFTER
-from pipeline.workers.link_urls import host_port
-from pipeline.workers.precheck import NO_PRECHECKS, PrecheckPolicy
+from pipeline.workers.environment import SenderEnvironment
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row import Action, Facts, Finish, Hold, Step, Then, Wait
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.wire import Wire, exchange
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SenderEnvironment:
-    """What an account's sender gets from the run.
-
-    clock            monotonic seconds
-    jitter           draws from [0, 1)
-    fail_fast_after  equal refusals at the start that stop the account; 0 never stops it
-    coalesce         a row that replaces its whole entity covers older rows of the entity
-    prechecks        which rows have their entity read before they are sent
-    previous_state   row in doubt -> what its entity held before the first attempt; None if that is
-                     not on record
-    on_end           called with the status of each row that ends
-    is_gated         True if `on_end` may stop the account: few rows are undecided at a time then
-    """
-
-    clock: Callable[[], float]
-    jitter: Callable[[], float]
-    fail_fast_after: int = FAIL_FAST_AFTER
-    coalesce: bool = False
-    prechecks: PrecheckPolicy = NO_PRECHECKS
-    previous_state: Callable[[int], str | None] = lambda _row: None
-    on_end: Callable[[Status], None] = lambda _status: None
-    is_gated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +37,7 @@ class Dependencies:
     @property
     def peer(self) -> str:
         """The vendor's host and port, for messages."""
-        return host_port(URL(self.account.link.base_url))
+        return host_port(self.account.link.base_url)
 
     def on_answer(
         self,
@@ -94,15 +65,6 @@ class RequestStep:
         self._result_writer = deps.result_writer
         self._clock = deps.environment.clock
         self._jitter = deps.environment.jitter
-
-    async def _exchange(self, request: Request, permit: Permit) -> Reply | NoReply:
-        """Send a read and count it as traffic."""
-        traffic = self._deps.traffic
-        traffic.on_sent(permit.left_s)
-        try:
-            return await exchange(self._deps.wire, permit, request)
-        finally:
-            traffic.on_end()
 
     def _facts(self, row: Row, answer: Answer, jitter: float) -> Facts:
         """Return what the account knows, now that `answer` has arrived for `row`."""

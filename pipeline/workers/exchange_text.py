@@ -12,10 +12,10 @@ from typing import Any
 from multidict import CIMultiDict
 from pydantic import SecretStr
 
+from pipeline.http_client.masking import Mask
 from pipeline.model import NoReply, Reply, Request
+from pipeline.sign_in.auth import secrets_of
 from pipeline.vendors import Account, Basic, Bearer, Operation, TokenCall
-from pipeline.workers.auth import secrets_of
-from pipeline.workers.masking import Mask
 
 MAX_BODY_BYTES = 4 * 1024
 MAX_SEEN_BYTES = 16 * 1024

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.workers.refusals import MAX_PROBES
+from pipeline.workers.stop_reason import describe
 
 FAIL_FAST_AFTER = 20
 
@@ -18,65 +19,62 @@ class FailFastCheck:
     Throttling, a 5xx and silence are no refusals and do not count. One success, or a refusal with
     another code, ends the check for good.
 
-    after    equal refusals that put the account under suspicion; 0 turns the check off
-    refusal  the last refusal that was counted; None before the first
+    after       equal refusals that put the account under suspicion; 0 turns the check off
+    refusal     the last refusal that was counted; None before the first
+    is_over     no further answer counts
+    has_failed  the account must stop
 
     >>> fail_fast = FailFastCheck(after=2)
     >>> no = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
     >>> fail_fast.on_answer(no), fail_fast.on_answer(no), fail_fast.is_suspected
-    (False, False, True)
-    >>> [fail_fast.on_answer(no, is_probe=True) for _ in range(MAX_PROBES)]
-    [False, False, True]
+    (None, None, True)
+    >>> for _ in range(MAX_PROBES):
+    ...     fail_fast.on_answer(no, is_probe=True)
+    >>> fail_fast.has_failed
+    True
     """
 
-    __slots__ = ("_code", "_equal", "_probes", "_released", "after", "refusal")
+    __slots__ = ("_code", "_equal", "_probes", "after", "has_failed", "is_over", "refusal")
 
     def __init__(self, after: int = FAIL_FAST_AFTER) -> None:
         self.after = after
-        self._released = after <= 0
         self._code: tuple[int | None, str] | None = None
         self._equal = 0
         self._probes = 0
         self.refusal: Answer | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """True if no further answer counts."""
-        return self._released
+        self.is_over = after <= 0
+        self.has_failed = False
 
     @property
     def is_suspected(self) -> bool:
         """True if probes decide now whether the account stops."""
-        return not self._released and self._equal >= self.after
+        return not self.is_over and self._equal >= self.after
 
-    def end(self) -> None:
-        """Count no further answer."""
-        self._released = True
-
-    def on_answer(self, answer: Answer, *, is_probe: bool = False) -> bool:
-        """Count an answer; True if the account must stop.
+    def on_answer(self, answer: Answer, *, is_probe: bool = False) -> None:
+        """Count an answer to an update.
 
         is_probe  True if the request was a probe
         """
-        if self._released or not _is_refusal(answer):
-            self._released = self._released or answer.verdict is Verdict.OK
-            return False
+        if self.is_over or not _is_refusal(answer):
+            self.is_over = self.is_over or answer.verdict is Verdict.OK
+            return
         code = (answer.http_status, answer.code)
         if self._code not in (None, code):
-            self._released = True
-            return False
+            self.is_over = True
+            return
         self._code, self.refusal = code, answer
         self._probes += is_probe and self.is_suspected
         self._equal += 1
-        return self._end(self._probes >= MAX_PROBES)
+        self.is_over = self.has_failed = self._probes >= MAX_PROBES
 
-    def should_stop_at_end(self) -> bool:
-        """True if the account is suspected and no row is left as a probe."""
-        return self._end(self.is_suspected)
-
-    def _end(self, does_stop: bool) -> bool:  # noqa: FBT001 - the returned value
-        self._released |= does_stop
-        return does_stop
+    @property
+    def reason(self) -> str:
+        """Why it stops the account."""
+        what = "" if self.refusal is None else describe(self.refusal)
+        return (
+            f"the first {self.after} answers were all the same refusal, and so were those of other "
+            f"rows: {what}. Nothing was sent after that; --no-fail-fast sends all the same"
+        )
 
 
 def _is_refusal(answer: Answer) -> bool:

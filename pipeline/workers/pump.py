@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from pipeline.model import NoReply
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.permits import permit_for
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
 from pipeline.workers.claimer import Claimer
@@ -26,7 +27,6 @@ from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.requests_in_flight import RequestsInFlight
 from pipeline.workers.row import Finish, Step, forget_precheck
-from pipeline.workers.wire import permit_for
 
 if TYPE_CHECKING:
     from pipeline.workers.account_sender import AccountSender

@@ -9,11 +9,13 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pipeline.model import Answer, NoReply, Reply, UpdateJob, Verdict
+from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.permits import exchange, permit_for
 from pipeline.vendors import MISSING, Operation, State
+from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import Missing
-from pipeline.workers.answers import read_answer, update_answers
+from pipeline.workers.answers import update_answers
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.held_replies import when_certain
@@ -35,7 +37,6 @@ from pipeline.workers.row import (
     next_step,
     on_sent,
 )
-from pipeline.workers.wire import permit_for
 
 FRESH_S = 10.0
 """Seconds for which a prechecked state counts as current, besides the wait for a permit."""
@@ -116,7 +117,7 @@ class Reads(RequestStep):
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._queue.requeue([row])
             return None
-        answer = read_answer(reply)
+        answer = classify_read(reply)
         self._deps.on_answer(permit, [row], reply, answer, is_read=True)
         settings = self._account.settings
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
@@ -149,6 +150,15 @@ class Reads(RequestStep):
         job = _job(operation, row.text)
         reply = await self._exchange(reading.request(settings, job), permit)
         return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
+
+    async def _exchange(self, request: Request, permit: Permit) -> Reply | NoReply:
+        """Send a read, and count it as traffic."""
+        traffic = self._deps.traffic
+        traffic.on_sent(permit.left_s)
+        try:
+            return await exchange(self._deps.wire, permit, request)
+        finally:
+            traffic.on_end()
 
     def is_fresh(self, row: Row) -> bool:
         """True if the state that a precheck read still counts as current."""

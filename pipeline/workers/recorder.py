@@ -105,31 +105,21 @@ class Recorder:
 
     def end(
         self,
-        result: RowResult,
-        on_recorded: Callable[[], None],
-        *,
-        exchange: Exchange | None = None,
-        is_awaited: bool = False,
-    ) -> None:
-        """Record `result`; `on_recorded` is called once it is committed.
-
-        exchange    recorded with it
-        is_awaited  True commits at once: a row waits for this result
-        """
-        self.end_all([result], on_recorded, is_awaited=is_awaited)
-        if exchange is not None:
-            self._pending.exchanges.append(exchange)
-
-    def end_all(
-        self,
         results: Sequence[RowResult],
         on_recorded: Callable[[], None],
         *,
+        exchanges: Sequence[Exchange] = (),
         is_awaited: bool = False,
     ) -> None:
-        """As `end`: record `results`, and call `on_recorded` once they are committed."""
-        self._pending.results += results
-        self._pending.on_recorded.append(on_recorded)
+        """Record `results` together; `on_recorded` is called once they are committed.
+
+        exchanges   recorded with them
+        is_awaited  True commits at once: a row waits for one of these results
+        """
+        pending = self._pending
+        pending.results += results
+        pending.exchanges += exchanges
+        pending.on_recorded.append(on_recorded)
         if is_awaited:
             self._hurry()
         elif self._next is None:

@@ -139,6 +139,4 @@ class RequestsInFlight:
         for request in tuple(self._requests):
             self._wire.abort(request.connection)
             self._attempts.on_abort(request.batch)
-            self._concurrency.release([request.batch])
-            request.on_reply()
-        self._requests.clear()
+            self._end(request)

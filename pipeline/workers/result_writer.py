@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipeline.model import Answer, JobRow, RowResult, Status
+from pipeline.model.exchange import Exchange
+from pipeline.sign_in.auth import mask_of
 from pipeline.vendors import Account
-from pipeline.workers.answers import without_secrets
-from pipeline.workers.auth import mask_of
+from pipeline.vendors.kit.classify import without_secrets
 from pipeline.workers.batches import Row
 from pipeline.workers.exchange_log import ExchangeLog
 from pipeline.workers.recorder import Recorder
@@ -48,35 +49,21 @@ class ResultWriter:
     def end(self, row: Row, answer: Answer, status: Status) -> None:
         """Record how `row` ended; the next row of its entity waits for the commit."""
         answer = without_secrets(answer, self._hide)  # it may quote what a read showed
-        self.counts[status] += 1
-        job = row.job
-        result = RowResult(
-            row=job.row,
-            operation=job.operation,
-            account=self._account,
-            status=status,
-            http_status=answer.http_status,
-            error_code=answer.code,
-            error=answer.message,
-            hint=answer.hint,
-            attempts=row.attempts,
-            seconds=round(self._clock() - row.first_sent_s, 3) if row.attempts else 0.0,
-            request_id=answer.request_id,
-            receipt=answer.receipt,
-        )
-        self._recorder.end(
-            result,
+        seconds = round(self._clock() - row.first_sent_s, 3) if row.attempts else 0.0
+        result = self._result(row.job, answer, status)
+        result = result._replace(attempts=row.attempts, seconds=seconds)
+        exchange = self.exchanges.pop(result)
+        self._record(
+            [result],
+            status,
             partial(self._committed, [row], status),
-            exchange=self.exchanges.pop(result),
+            exchanges=() if exchange is None else (exchange,),
             is_awaited=self._queue.backlog.are_awaited([row]),
         )
-        self._on_end(status)
         if row.covered and (end := end_of_covered(row, status)) is not None:
             # in one commit with its result: else a resumed run would send them after it
             covered, row.covered = row.covered, []
-            for each in covered:
-                self._end_unsent(each, end.status, end.answer)
-                self._on_end(end.status)
+            self._end_unsent(covered, end)
 
     def end_all(self, ended: Sequence[tuple[Row, Finish]]) -> None:
         """As `end` for each row; all have one status, and answers without any text."""
@@ -85,7 +72,6 @@ class ResultWriter:
             for row, finish in ended:
                 self.end(row, finish.answer, finish.status)
             return
-        self.counts[status] += len(rows)
         account, now_s = self._account, self._clock()
         results = [
             RowResult(
@@ -99,36 +85,54 @@ class ResultWriter:
             )
             for row, finish in ended
         ]
-        self._recorder.end_all(
+        self._record(
             results,
+            status,
             partial(self._committed, rows, status),
             is_awaited=self._queue.backlog.are_awaited(rows),
         )
-        for _ in rows:
+
+    def end_blocked(self) -> None:
+        """End the rows that wait behind a row of their entity that ended `unknown`."""
+        if blocked := self._queue.backlog.take_blocked():
+            self._end_unsent(blocked, END_OF_BLOCKED)
+
+    def _end_unsent(self, jobs: Sequence[JobRow], end: Finish) -> None:
+        """Record how rows ended that were never given out."""
+        results = [self._result(job, end.answer, end.status) for job in jobs]
+        self._record(results, end.status, self._queue.on_news)
+
+    def _result(self, job: JobRow, answer: Answer, status: Status) -> RowResult:
+        return RowResult(
+            row=job.row,
+            operation=job.operation,
+            account=self._account,
+            status=status,
+            http_status=answer.http_status,
+            error_code=answer.code,
+            error=answer.message,
+            hint=answer.hint,
+            request_id=answer.request_id,
+            receipt=answer.receipt,
+        )
+
+    def _record(
+        self,
+        results: Sequence[RowResult],
+        status: Status,
+        on_recorded: Callable[[], None],
+        *,
+        exchanges: Sequence[Exchange] = (),
+        is_awaited: bool = False,
+    ) -> None:
+        self.counts[status] += len(results)
+        self._recorder.end(results, on_recorded, exchanges=exchanges, is_awaited=is_awaited)
+        for _ in results:
             self._on_end(status)
 
     def _committed(self, rows: Sequence[Row], status: Status) -> None:
         self._queue.done(rows, status)
         self.end_blocked()
-
-    def _end_unsent(self, job: JobRow, status: Status, answer: Answer) -> None:
-        """Record how a row ended that was never given out."""
-        self.counts[status] += 1
-        result = RowResult(
-            row=job.row,
-            operation=job.operation,
-            account=self._account,
-            status=status,
-            error_code=answer.code,
-            error=answer.message,
-            hint=answer.hint,
-        )
-        self._recorder.end(result, self._queue.on_news)
-
-    def end_blocked(self) -> None:
-        """End the rows that wait behind a row of their entity that ended `unknown`."""
-        for job in self._queue.backlog.take_blocked():
-            self._end_unsent(job, *END_OF_BLOCKED)
 
     def on_stop(self, row: Row, reason: str | None, held: Answer | None = None) -> None:
         """End a row that was given out when the account stopped, or leave it to `resume`.

@@ -15,8 +15,8 @@ from pipeline.model import JobRow, Status
 from pipeline.pacing.circuit_breaker import are_rows_at_fault
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.bisection import Bisector, GroupParts
-from pipeline.workers.recovered_state import NOTHING, RecoveredState
+from pipeline.workers.bisection import Bisector
+from pipeline.workers.environment import NOTHING, RecoveredState
 
 MAX_HELD = 10_000
 """With more rows of refused groups held, nothing fresh is sent."""
@@ -165,9 +165,9 @@ class RowQueue:
         self._read_if_few()
         return batches
 
-    def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
+    def sample_one(self, avoid: Container[int] = ()) -> Batch:
         """Take one row to be sent alone, from anywhere in the rows read; see `Backlog`."""
-        batch = self.backlog.sample_one(draw, avoid)
+        batch = self.backlog.sample_one(avoid)
         self._read_if_few()
         return batch
 
@@ -192,11 +192,10 @@ class RowQueue:
         self.backlog.retry(batch, self._clock() + delay_s)
         self._news.set()
 
-    def send_apart(self, parts: GroupParts) -> None:
-        """Queue the parts of refused groups that may be sent now."""
-        self.backlog.send_apart(parts.now)
-        if parts.now or parts.later:
-            self.on_news()
+    def send_apart(self, batches: Iterable[Batch]) -> None:
+        """Queue batches that are sent now; no other row joins them."""
+        self.backlog.send_apart(batches)
+        self.on_news()
 
     def done(self, rows: Iterable[Row], status: Status) -> None:
         """Release the next rows of the entities: the results of `rows` are on record."""

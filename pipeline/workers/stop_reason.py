@@ -5,22 +5,13 @@ from __future__ import annotations
 import math
 
 from pipeline.model import Answer, Verdict
-from pipeline.workers.fail_fast import FailFastCheck
 
 
 def stop_reason(
-    answer: Answer,
-    fail_fast: FailFastCheck | None,
-    *,
-    is_probe: bool = False,
-    down_s: float = 0.0,
-    throttled_s: float = 0.0,
-    max_outage_s: float = math.inf,
+    answer: Answer, *, down_s: float = 0.0, throttled_s: float = 0.0, max_outage_s: float = math.inf
 ) -> str | None:
     """Return why the account must stop after `answer`, or None.
 
-    fail_fast     counts the answer; None if it does not answer an update
-    is_probe      True if the request was sent to learn whether the account works
     down_s        seconds since the vendor went down; 0 if it is not down
     throttled_s   seconds for which the vendor has answered nothing but 429
     max_outage_s  the limit of both
@@ -29,14 +20,12 @@ def stop_reason(
     says that no request can be made, and stops the account at once.
 
     >>> untrusted = Answer(Verdict.FATAL, "none", code="tls_failed", message="not trusted")
-    >>> stop_reason(untrusted, FailFastCheck())
+    >>> stop_reason(untrusted)
     'tls_failed: not trusted'
-    >>> stop_reason(Answer(Verdict.FATAL, "none", 401, "401013"), FailFastCheck())
+    >>> stop_reason(Answer(Verdict.FATAL, "none", 401, "401013"))
     """
     if answer.verdict is Verdict.FATAL and answer.http_status is None:
         return describe(answer)
-    if fail_fast is not None and fail_fast.on_answer(answer, is_probe=is_probe):
-        return fail_fast_reason(fail_fast)
     if down_s > max_outage_s:
         return (
             f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
@@ -48,15 +37,6 @@ def stop_reason(
             f"than max_outage_s = {max_outage_s:.0f}: {describe(answer)}"
         )
     return None
-
-
-def fail_fast_reason(fail_fast: FailFastCheck) -> str:
-    """Return the reason of an account that the fail-fast check stops."""
-    what = "" if fail_fast.refusal is None else describe(fail_fast.refusal)
-    return (
-        f"the first {fail_fast.after} answers were all the same refusal, and so were those of "
-        f"other rows: {what}. Nothing was sent after that; --no-fail-fast sends all the same"
-    )
 
 
 class FirstReply:
@@ -116,7 +96,13 @@ class FirstReply:
 
 
 def describe(answer: Answer) -> str:
-    """Return what an answer says as one phrase: status, code, message and hint."""
+    """Return what an answer says as one phrase: status, code, message and hint.
+
+    A message that begins with the status has both.
+
+    >>> describe(Answer(Verdict.FATAL, "none", 401, code="http_401", message="HTTP 401: no"))
+    'HTTP 401: no'
+    """
     status = f"HTTP {answer.http_status}" if answer.http_status is not None else ""
-    parts = [part for part in (status, answer.code, answer.message, answer.hint) if part]
-    return ": ".join(parts)
+    known = () if status and answer.message.startswith(status) else (status, answer.code)
+    return ": ".join(part for part in (*known, answer.message, answer.hint) if part)

@@ -12,14 +12,13 @@ from http import HTTPStatus
 from pipeline.model import Answer, Verdict
 from pipeline.workers.answers import is_judged
 from pipeline.workers.batches import Batch, Row, halves
-from pipeline.workers.bisection import GroupParts
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.refusals import AccountRefusals
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row import Finish, Step, after_connection, after_refusal
 from pipeline.workers.row_queue import RowQueue
-from pipeline.workers.stop_reason import describe, fail_fast_reason
+from pipeline.workers.stop_reason import describe
 
 
 @dataclass(slots=True)
@@ -102,6 +101,8 @@ class Undecided:
                 refusals = self._reads if is_read else self._updates
                 refusals.on_refusal(batch[0].job.entity, self._clock(), is_probe=is_probe)
                 self._refusal = answer
+            if not is_read:
+                self.fail_fast.on_answer(answer, is_probe=is_probe)
         if self._held:
             self._release()
 
@@ -172,7 +173,7 @@ class Undecided:
                 is_about_row=is_about_row,
             )
             if not isinstance(action, Finish):
-                self._queue.send_apart(GroupParts(now=tuple(halves(held.rows))))
+                self._queue.send_apart(halves(held.rows))
                 return
             self._result_writer.end(row, action.answer, action.status)
 
@@ -230,7 +231,7 @@ class Undecided:
         if self._held:
             return None
         if self.fail_fast.is_suspected:
-            return fail_fast_reason(self.fail_fast)
+            return self.fail_fast.reason
         if self._unreached:
             return f"no connection was made: {describe(self._unreached[0].answer or INTERRUPTED)}"
         return None

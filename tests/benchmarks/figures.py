@@ -29,6 +29,8 @@ BARE, OURS = "bare aiohttp loop", "pipeline, sending"
 MAX_LOAD = 2.0
 """Of a machine with two cores that has just come to rest: what was measured on a busier one does
 not go into the README."""
+ON_PAGE = {"checksums"}
+"""Parts whose cost is on the page; that of the others is in `docs/benchmarks.json` only."""
 KINDS = {
     "sending": "sending alone, without start-up, reading and report",
     "whole": "the whole process, from its start to its end",
@@ -117,7 +119,8 @@ def facts_line(made: dict[str, Any]) -> str:
 def figures(made: dict[str, Any]) -> str:
     """What stands between the marks of the page."""
     lines = [facts_line(made), "", *speed_table(made)]
-    lines += ["", *costs_table(made)] if made["costs"] else []
+    shown = [cost for cost in made["costs"] if cost["name"] in ON_PAGE]
+    lines += ["", *costs_table({**made, "costs": shown})] if shown else []
     skipped = [f"{each['name']} ({each['rows']} rows): {each['why']}" for each in made["skipped"]]
     lines += ["", f"Not compared: {'; '.join(skipped)}."] if skipped else []
     return "\n".join(lines) + "\n"

@@ -20,6 +20,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
+from pipeline.http_client.wire import OnReply, Wire
 from pipeline.model import NoReply, Reply, Request
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run import RunEnvironment, carry_out, prepare
@@ -27,7 +28,6 @@ from pipeline.run.event_loop import run_async
 from pipeline.run.links import over_http
 from pipeline.runs import RunOptions
 from pipeline.vendors import Account, load_vendors
-from pipeline.workers.wire import OnReply, Wire
 from tests.workplace import ENVIRON
 
 

@@ -28,12 +28,12 @@ from pipeline.jobs import read_jobs
 from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts
 from pipeline.run.event_loop import run_async
 from pipeline.runs import RunOptions, run_folder
+from pipeline.sign_in.auth import authorization
 from pipeline.store import MemoryLedger, parquet, result_lines
 from pipeline.store.checksums import Checksums
 from pipeline.store.commit_mark import CommitMark
 from pipeline.store.on_files import FileStore
 from pipeline.vendors import load_vendors
-from pipeline.workers.auth import authorization
 
 CONFIG = """
 inputs = "inputs"

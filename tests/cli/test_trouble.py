@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import pipeline, typed
-from tests.workers.tls_files import Authority
+from tests.http_client.tls_files import Authority
 from tests.workplace import configure, coupon, drop
 
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr, model_validator
 
 from pipeline.config import Config, load_config, public_settings
 from pipeline.config.keys import proxy_fault, url_fault
+from pipeline.http_client.transport import Transport
 from pipeline.model import ConfigError, InputSettings, Link, Request
 from pipeline.model.quota import Quota
 from pipeline.vendors import (
@@ -24,7 +25,6 @@ from pipeline.vendors import (
     VendorSettings,
     load_vendors,
 )
-from pipeline.workers.transport import Transport
 from tests import acme
 
 SECRET = "s3cr3t-value"
@@ -474,6 +474,7 @@ def test_a_secret_that_cannot_be_read_names_account_and_key(
     with pytest.raises(ConfigError) as caught:
         config.account("shop", environ)
     assert re.search(r"\[accounts\.shop\] api_key: " + re.escape(expected), str(caught.value))
+    assert "Put the secret there, or correct the reference" in str(caught.value)
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
 

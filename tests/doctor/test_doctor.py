@@ -18,8 +18,8 @@ from pipeline.doctor import Finding, Level, examine, machine
 from pipeline.simulator import SimulatorOptions, serve
 from pipeline.vendors import load_vendors
 from tests.cli.command import typed
-from tests.workers.servers import answering, refused_port, reply, serving
-from tests.workers.tls_files import Authority
+from tests.http_client.servers import answering, refused_port, reply, serving
+from tests.http_client.tls_files import Authority
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY
 
 JSON = "Content-Type: application/json"

@@ -16,13 +16,13 @@ import polars as pl
 
 from pipeline.cli.operations import csv_template
 from pipeline.config import Config, load_config
+from pipeline.http_client.transport import Transport
 from pipeline.jobs import read_jobs
 from pipeline.model import Link, NoReply, PipelineError, Reply, Request, UpdateJob
 from pipeline.run import discard, prepare
 from pipeline.runs import RunOptions
 from pipeline.vendors import Operation, TokenCall, load_vendors
 from pipeline.vendors.kit.classify import classify_read
-from pipeline.workers.transport import Transport
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY
 
 ROOT = Path(__file__).parent.parent.parent

@@ -103,7 +103,7 @@ def test_two_groups_do_not_wait_for_each_other(tmp_path):
 
 def test_parts_do_not_wait_for_each_other_and_have_records_of_their_own(tmp_path):
     first, second, again = (
-        lease_of(tmp_path, QuotaPart("group", number, 2)) for number in (0, 1, 0)
+        lease_of(tmp_path, QuotaPart("group", number, 2), Quota(20, 60.0)) for number in (0, 1, 0)
     )
     assert first.acquire()
     assert second.acquire()

@@ -409,7 +409,7 @@ async def test_what_is_in_no_list_is_read_by_itself(tmp_path):
 async def test_a_list_that_tells_less_than_a_read_is_not_believed(tmp_path, monkeypatch):
     async with bench(tmp_path, missing="keep") as work:
         await work.run(work.file("a.csv", limits(ids(120), 5)), COUPON)
-        listed = xsolla._read_coupon
+        listed = xsolla.read_coupon
         hidden = {"redeem_total_limit", "bonus"}
 
         def shorter(state, external_id):
@@ -419,7 +419,7 @@ async def test_a_list_that_tells_less_than_a_read_is_not_believed(tmp_path, monk
 
         def list_of_less(*given):
             with monkeypatch.context() as patch:
-                patch.setattr(xsolla, "_read_coupon", shorter)
+                patch.setattr(xsolla, "read_coupon", shorter)
                 return real(*given)
 
         monkeypatch.setattr(xsolla, "_listed", list_of_less)

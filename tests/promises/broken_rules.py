@@ -10,13 +10,13 @@ import pytest
 
 from pipeline.model import Verdict
 from pipeline.pacing.circuit_breaker import CircuitBreaker
-from pipeline.pacing.probes import ProbeKind, turns
 from pipeline.workers import backlog
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
 from pipeline.workers.bisection import GroupParts
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
+from pipeline.workers.probes import ProbeKind, turns
 from pipeline.workers.row import Step, after_update
 
 
@@ -74,7 +74,7 @@ def groups_end_together(patch: pytest.MonkeyPatch) -> None:
     """A group without evidence is tried as often as a row, and its rows end alike."""
 
     def go_on_with(attempts: Attempts, parts: GroupParts) -> None:
-        attempts._queue.send_apart(parts)
+        attempts._queue.send_apart(parts.now)
         for row in (row for group in parts.later for row in group):
             assert row.answer is not None
             answer = row.answer._replace(verdict=Verdict.TRANSIENT)

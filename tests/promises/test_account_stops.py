@@ -23,8 +23,8 @@ from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions, open_store
 from pipeline.workers.refusals import MAX_PROBES, SUSPECTED_AFTER
+from tests.http_client.servers import NO_CONTENT, Wire, reply, serving
 from tests.run.test_old_rows import resume, statuses
-from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 from tests.workplace import ENVIRON, configure, coupon, drop, quick_vendors
 
 ENDED = {"updated", "rejected", "failed"}

@@ -14,9 +14,9 @@ from pipeline.model import Status
 from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, Session, carry_out, prepare
 from pipeline.runs import RunOptions
+from tests.http_client.servers import Server, Talk, Wire, answering, reply, serving
+from tests.http_client.tls_files import Authority
 from tests.run.test_old_rows import cells, resume
-from tests.workers.servers import Server, Talk, Wire, answering, reply, serving
-from tests.workers.tls_files import Authority
 from tests.workplace import ENVIRON, configure, coupon, drop
 
 ROWS = 12

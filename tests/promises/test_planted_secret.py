@@ -22,8 +22,8 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from tests.cli.command import ended, environment, start
-from tests.workers.servers import refused_port
-from tests.workers.test_masking import FORMS
+from tests.http_client.servers import refused_port
+from tests.http_client.test_masking import FORMS
 from tests.workplace import (
     BILLING,
     COLUMNS,

@@ -14,6 +14,7 @@ from tests.ray.faults import FAULTS, NO_FAULT, attempt, run
 from tests.ray.stage import BIN, TOKEN, WAIT_S, staged
 from tests.torture.fault_table import judged
 from tests.waiting import until
+from tests.workplace import row_of
 
 pytestmark = [
     pytest.mark.skipif(not (BIN / "ray").exists(), reason="no Ray here: make test-ray"),
@@ -92,6 +93,35 @@ def test_workers_are_jobs_of_a_cluster_reached_by_http(tmp_path):
         again = stage.start("pipeline", "--config", config, "resume", "--yes", *more, **TOKEN)
         assert again.wait(240) == 0, stage.log()
         assert judged(stage.vendor, stage.database, stage.rows).broken(most_twice=0) == []
+
+
+def test_a_watcher_sends_each_dropped_file_by_actors(tmp_path):
+    """Two files with workers of one Ray; a signal in the second, which the next watcher sends."""
+    words = ("pipeline", "watch", "--settle", "0.2", "--on", "ray", "--workers", "2")
+    with staged(tmp_path, seconds=8) as stage:
+        folder = tmp_path / "inputs" / "xsolla.coupon"
+        later = (folder / "coupons.csv").rename(tmp_path / "coupons.csv")
+        header, *rows = later.read_text().splitlines(keepends=True)
+        (folder / "first.csv").write_text("".join([header, *rows[:200]]))
+        later.write_text("".join([header, *rows[200:]]))
+        watcher = stage.start(*words)
+
+        def done(name: str) -> bool:
+            found = [*tmp_path.glob(f"inputs/*/.done/*/{name}"), watcher.poll()]
+            return found != [None]
+
+        until(lambda: done("first.csv"), stage.log, within_s=WAIT_S)
+        later.rename(folder / "coupons.csv")
+        until(lambda: stage.requests() > 600 or watcher.poll(), stage.log, within_s=WAIT_S)
+        watcher.send_signal(signal.SIGTERM)
+        assert watcher.wait(120) == 128 + signal.SIGTERM, stage.log()
+        assert stage.processes("ray::", "raylet") == []
+        watcher = stage.start(*words)
+        until(lambda: done("coupons.csv"), stage.log, within_s=WAIT_S)
+        watcher.send_signal(signal.SIGTERM)
+        assert watcher.wait(120) == 128 + signal.SIGTERM, stage.log()
+        sent = [row_of(each["body"]) for each in stage.vendor.get("log")]
+        assert sorted(sent) == [*range(1, stage.rows + 1)]
 
 
 def _dashboard(log: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
+from pipeline.model import NoWorkerError
 from pipeline.run import Prepared, RunEnvironment, Session, carry_out, prepare, share_driver
 from pipeline.run.event_loop import run_async
 from pipeline.run.worker_processes import WorkerProcesses
@@ -63,7 +66,7 @@ def test_the_report_is_made_once_no_row_is_left(prepared: Prepared) -> None:
     told: list[str] = []
 
     async def main() -> object:
-        make = WorkerProcesses(prepared.run, told.append, prepared.config.file)
+        make = WorkerProcesses(prepared.run, told.append, prepared.config)
         way = RunEnvironment(
             environ=ENVIRON, workers=lambda _run: Unreachable(make), count=1, tell=told.append
         )
@@ -72,6 +75,23 @@ def test_the_report_is_made_once_no_row_is_left(prepared: Prepared) -> None:
     summary = run_async(main)
     assert summary.statuses["updated"] == ROWS  # type: ignore[attr-defined]
     assert "1 workers are not known to have ended" in told
+
+
+def test_a_run_whose_workers_cannot_be_started_ends_in_words(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Python that runs it was replaced by another one."""
+    monkeypatch.setattr(sys, "executable", "/gone/python")
+    told: list[str] = []
+
+    async def main() -> object:
+        make = partial(WorkerProcesses, tell=told.append, config=prepared.config)
+        way = RunEnvironment(environ=ENVIRON, workers=make, count=2, tell=told.append)
+        return await carry_out(prepared, way)
+
+    with pytest.raises(NoWorkerError, match=r"worker 2 cannot be started: .*/gone/python"):
+        run_async(main)
+    assert (prepared.config.reports / prepared.run / "summary.json").exists()
 
 
 def test_a_signal_ends_the_command_though_nobody_answers(prepared: Prepared) -> None:

@@ -17,11 +17,10 @@ from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors import Account, VendorSettings
 from pipeline.vendors.kit.classify import Confirmation, classify
 from pipeline.workers.account_sender import AccountSender
-from pipeline.workers.dependencies import SenderEnvironment
+from pipeline.workers.environment import RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.recovered_state import RecoveredState
 from tests.acme import Price
 from tests.scenarios.scenario import Settings
 from tests.workers.drive import ACCOUNT, ACME, PRICE

@@ -26,6 +26,7 @@ from typing import Any
 
 import pipeline
 from pipeline.cli import main
+from pipeline.http_client.wire import OnReply, Wire
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.pacing.account_limiter import AccountLimiter
@@ -40,7 +41,6 @@ from pipeline.store.postgres.ledger import PgLedger
 from pipeline.store.postgres.registry import PgRegistry
 from pipeline.store.postgres.store import PgStore
 from pipeline.vendors import Account
-from pipeline.workers.wire import OnReply, Wire
 from tests.torture.rows import WRITES
 from tests.workplace import quick_vendors
 

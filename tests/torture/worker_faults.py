@@ -53,7 +53,7 @@ BEFORE_S = 4.0
 LONGER_THAN_A_LEASE_S = 20.0
 LIMIT_S = 240.0
 COMMAND = (sys.executable, "-m", "pipeline")
-_UNSET = "from pipeline.workers import vendor_socket; vendor_socket.USER_TIMEOUT = None"
+_UNSET = "from pipeline.http_client import connections; connections.USER_TIMEOUT = None"
 DEFAULT_SOCKETS = (sys.executable, "-c", f"{_UNSET}; import pipeline.cli; pipeline.cli.main()")
 """The command, whose requests the kernel delivers however late."""
 HANDED_OVER_S = 1.0
@@ -184,6 +184,19 @@ def driver_killed(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.P
     return stage.start("resume", "--yes", "--workers", str(stage.workers))
 
 
+def driver_stopped(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """The driver stands still for longer than its lease; another resumes the run, and it wakes."""
+    driver.send_signal(signal.SIGSTOP)
+    time.sleep(LONGER_THAN_A_LEASE_S)
+    again = stage.start("resume", "--yes", "--workers", str(stage.workers))
+    end_s = time.monotonic() + LONGER_THAN_A_LEASE_S
+    while not workers_of(again) and again.poll() is None and time.monotonic() < end_s:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGCONT)
+    driver.wait(LIMIT_S)
+    return again
+
+
 def database_stopped(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     """The database is away for longer than a lease."""
     stage.database.stop(signal.SIGINT)
@@ -217,6 +230,7 @@ FAULTS: dict[str, Fault] = {
     "worker killed": worker_killed,
     "worker stopped": worker_stopped,
     "driver killed": driver_killed,
+    "driver stopped": driver_stopped,
     "database stopped": database_stopped,
     "database killed": database_killed,
     "partition": partition,

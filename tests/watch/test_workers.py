@@ -14,6 +14,7 @@ from tests.cli.command import Ended, ended, start
 from tests.postgres import PostgresServer
 from tests.run.machines import STORES
 from tests.run.test_workers import Place, judge, place
+from tests.workplace import drop
 
 Begin = Callable[..., subprocess.Popen[str]]
 
@@ -48,6 +49,14 @@ def watching(here: Place) -> Iterator[Begin]:
 
 def is_done(here: Place) -> bool:
     return bool(list(here.folder.glob("inputs/*/.done/*/report/summary.json")))
+
+
+KEY = """\
+#!/bin/sh
+tr '\\0' '\\n' < /proc/$PPID/cmdline | grep -qx worker && exit 1
+echo simulator-key
+"""
+"""A command that gives no worker the secret."""
 
 
 def stopped(process: subprocess.Popen[str]) -> Ended:
@@ -104,3 +113,28 @@ def test_a_signal_stops_the_workers_and_the_next_watcher_goes_on(here, watching)
     here.until(lambda: is_done(here))
     assert stopped(watcher).code == 143
     judge(here)
+
+
+def test_a_file_whose_workers_all_refuse_stays_for_the_next_start(tmp_path):
+    with place(tmp_path, rows=400) as here:
+        toml, key = tmp_path / "pipeline.toml", tmp_path / "key.sh"
+        toml.write_text(toml.read_text().replace("env:SHOP_KEY", f"command:sh {key}"))
+        key.write_text(KEY)
+        watcher = start(tmp_path, "watch", "--settle", "0.2", "--workers", "2")
+        try:
+            here.until(lambda: bool(here.states()) and not list(tmp_path.glob("inputs/*/*.csv")))
+            report = here.config.reports / here.run / "summary.json"
+            here.until(report.exists)
+            drop(tmp_path, "cut", name="broken.csv")  # it goes on with other files
+            here.until(lambda: bool(list(tmp_path.glob("inputs/*/.failed/*/broken.csv"))))
+        finally:
+            told = stopped(watcher)
+        assert "coupons.csv waits for the next start: the run ended early: no worker" in told.words
+        assert "the command sh failed" in told.words
+        key.write_text("echo simulator-key")
+        watcher = start(tmp_path, "watch", "--settle", "0.2", "--workers", "2")
+        try:
+            here.until(lambda: is_done(here))
+        finally:
+            stopped(watcher)
+        judge(here)

@@ -31,10 +31,9 @@ from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 from pipeline.workers.account_sender import AccountSender
-from pipeline.workers.dependencies import SenderEnvironment
+from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
-from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from tests import acme
 from tests.acme import Price
 from tests.workers.wires import CalledBack
@@ -166,6 +165,7 @@ async def drive(
     coalesce: bool = False,
     is_gated: bool = False,
     on_end: Callable[[Status], None] = lambda _status: None,
+    on_open: Callable[[], None] = lambda: None,
     record_with: Record | None = None,
 ) -> tuple[list[RowResult], AccountSender]:
     """Send `jobs` and give back the results in the order in which they were recorded.
@@ -212,6 +212,7 @@ async def drive(
         ),
         recovered=recovered,
     )
+    sender.on_open = on_open
     pool = WorkerPool([sender], recorder, grace_s=grace_s)
     async with anyio.create_task_group() as tasks:
         if meanwhile is not None:

@@ -9,8 +9,8 @@ import pytest
 from pipeline.model import JobRow, NoReply, Reply, ReplyStanding, Request, RunAborted, Status
 from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
+from pipeline.workers.environment import RecoveredState
 from pipeline.workers.pump import UNDECIDED_PER_PLACE
-from pipeline.workers.recovered_state import RecoveredState
 from pipeline.workers.refusals import MAX_PROBES, SUSPECTED_AFTER
 from tests.scenarios import virtual_time
 from tests.workers.drive import ACCOUNT, REFUSED, SILENCE, Script, drive, job
@@ -152,6 +152,15 @@ async def test_equal_refusals_at_the_start_stop_the_account():
     results, sender = await drive(jobs, Script(wrong), fail_fast_after=0)
     assert sender.stopped is None
     assert len(results) == 199
+
+
+@pytest.mark.parametrize(("first", "opens"), [(404, []), (204, ["opens"])])
+async def test_an_account_that_only_refuses_is_never_told_to_work(first, opens):
+    """Other shares of it would begin."""
+    jobs, told = [job(row, f"s{row}") for row in range(1, 200)], []
+    script = Script({"s1": [first], **{f"s{row}": [404] for row in range(2, 200)}})
+    await drive(jobs, script, on_open=lambda: told.append("opens"))
+    assert told == opens
 
 
 async def test_a_pause_longer_than_max_wait_stops_the_account():

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from pipeline.doctor.judge import judge_reply
+from pipeline.http_client.masking import Mask
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
+from pipeline.vendors.kit.classify import classify_read, without_secrets
 from pipeline.vendors.kit.contract import Probe, Probed
-from pipeline.workers.answers import read_answer, update_answers, without_secrets
-from pipeline.workers.masking import Mask
+from pipeline.workers.answers import update_answers
 from tests.acme import Price
+from tests.http_client.test_masking import FORMS, SECRET, USER
 from tests.workers.drive import ACCOUNT
-from tests.workers.test_masking import FORMS, SECRET, USER
 
 HIDE = Mask(SECRET, f"{USER}:{SECRET}").hide
 (OPERATION,) = ACCOUNT.vendor.operations
@@ -59,8 +60,8 @@ def test_a_read_and_the_doctor_show_none(status):
     headers = {"location": f"/login?key={FORMS['in a path'](SECRET)}"}
     for body in (echo.encode(), f"you said {SECRET} and more".encode()):
         reply = Reply(status, headers, body, hide=HIDE)
-        assert SECRET not in repr(read_answer(reply))
-        assert "Pl%2F" not in repr(read_answer(reply))
+        assert SECRET not in repr(classify_read(reply))
+        assert "Pl%2F" not in repr(classify_read(reply))
         finding = judge_reply(ACCOUNT, reply)
         shown = finding.what + finding.fix
         assert not any(part in shown for part in ("Pl/ant", "Pl%2F"))

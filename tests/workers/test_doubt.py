@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.model import NoReply, Reply, Request, RowResult, RunAborted, Status
 from pipeline.vendors.kit.contract import MISSING, Difference, EntityRead, State
-from pipeline.workers.recovered_state import RecoveredState
+from pipeline.workers.environment import RecoveredState
 from tests.workers.drive import ACCOUNT, ACME, PRICE, SILENCE, Script, drive, job
 
 SETTLE_AFTER_S = 0.15

@@ -28,9 +28,10 @@ LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_
 )
 def test_fail_fast(answers, pulled):
     fail_fast = FailFastCheck(after=3)
-    assert not any(fail_fast.on_answer(answer) for answer in answers)
+    for answer in answers:
+        fail_fast.on_answer(answer)
     assert fail_fast.is_suspected is pulled
-    assert fail_fast.should_stop_at_end() is pulled
+    assert not fail_fast.has_failed
 
 
 @pytest.mark.parametrize(
@@ -46,17 +47,24 @@ def test_fail_fast(answers, pulled):
 def test_other_rows_are_probed_before_the_account_stops(asked, pulled):
     fail_fast = FailFastCheck(after=3)
     for _ in range(5):  # two more were under way
-        assert not fail_fast.on_answer(NO)
-    assert any(fail_fast.on_answer(answer, is_probe=True) for answer in asked) is pulled
+        fail_fast.on_answer(NO)
+    for answer in asked:
+        assert not fail_fast.has_failed
+        fail_fast.on_answer(answer, is_probe=True)
+    assert fail_fast.has_failed is pulled
 
 
-def test_the_check_stops_the_account_once():
+def test_a_check_that_has_failed_sends_no_further_probe():
     fail_fast = FailFastCheck(after=2)
-    pulls = [fail_fast.on_answer(NO, is_probe=True) for _ in range(9)]
-    assert sum(pulls) == 1
+    for _ in range(9):
+        fail_fast.on_answer(NO, is_probe=True)
+    assert fail_fast.has_failed
     assert not fail_fast.is_suspected
 
 
 def test_zero_means_never():
     fail_fast = FailFastCheck(after=0)
-    assert not any(fail_fast.on_answer(NO) for _ in range(100))
+    for _ in range(100):
+        fail_fast.on_answer(NO, is_probe=True)
+    assert not fail_fast.is_suspected
+    assert not fail_fast.has_failed

@@ -21,7 +21,7 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.vendors import Operation, VendorSettings
-from pipeline.workers.recovered_state import RecoveredState
+from pipeline.workers.environment import RecoveredState
 from tests.acme import Price
 from tests.workers.drive import ACCOUNT, ACME, PRICE, SILENCE, drive, limiter_of
 

@@ -8,14 +8,14 @@ from collections import defaultdict
 import anyio
 import pytest
 
+from pipeline.http_client.transport import Transport
 from pipeline.model import Link, NoReply, Reply, ReplyStanding, Request, Status
 from pipeline.model.quota import Quota
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.held_replies import GRAIN_S, LINGER_S, HeldReplies, when_certain
-from pipeline.workers.transport import Transport
+from tests.http_client.servers import NO_CONTENT, Wire, reply, serving
 from tests.scenarios import virtual_time
 from tests.workers.drive import Script, drive, job, limiter_of, with_retry
-from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 
 REFUSED = reply(422, body=b"{}")
 

@@ -22,7 +22,7 @@ from pipeline.model import (
     UpdateJob,
 )
 from pipeline.vendors.kit.contract import MISSING, Difference, EntityRead, Guard, Operation, State
-from pipeline.workers.recovered_state import RecoveredState
+from pipeline.workers.environment import RecoveredState
 from tests.workers.drive import ACCOUNT, ACME, MEANING, PRICE, REFUSED, SILENCE, drive
 
 SETTLE_AFTER_S = 0.05

@@ -52,7 +52,7 @@ async def test_many_results_share_one_commit_and_callbacks_run_after_it():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
         for row in range(1, 101):
-            recorder.end(result(row), lambda row=row: called.append((row, len(disk.commits))))
+            recorder.end([result(row)], lambda row=row: called.append((row, len(disk.commits))))
         recorder.close()
     assert disk.commits == [list(range(1, 101))]
     assert called == [(row, 1) for row in range(1, 101)]
@@ -66,7 +66,7 @@ def test_the_added_wait_is_bounded_and_an_awaited_result_does_not_wait_at_all():
             await anyio.sleep(0.01)
             for is_awaited in (False, True):
                 done, ended_s = anyio.Event(), anyio.current_time()
-                recorder.end(result(1), done.set, is_awaited=is_awaited)
+                recorder.end([result(1)], done.set, is_awaited=is_awaited)
                 await done.wait()
                 waited_s.append(anyio.current_time() - ended_s)
             recorder.close()
@@ -80,10 +80,10 @@ async def test_results_that_wait_when_it_is_cancelled_are_still_written():
     recorder = Recorder(disk.write)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
-        recorder.end(result(1), lambda: None)
+        recorder.end([result(1)], lambda: None)
         while not disk.begun:
             await anyio.sleep(0.001)
-        recorder.end(result(2), lambda: None)
+        recorder.end([result(2)], lambda: None)
         tasks.cancel_scope.cancel()
     assert disk.commits == [[1], [2]]
 
@@ -94,7 +94,7 @@ async def test_a_slow_disk_holds_the_senders_back():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
         for row in range(1, MAX_PENDING + 1):
-            recorder.end(result(row), lambda: None)
+            recorder.end([result(row)], lambda: None)
         assert recorder.is_full
         has_room: list[bool] = []
         recorder.call_when_room(lambda: has_room.append(not recorder.is_full))
@@ -115,9 +115,9 @@ async def test_what_cannot_be_written_is_raised_once_all_have_come():
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises at its end
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.run)
-            recorder.end(result(1), lambda: pytest.fail("it is not on record"))
+            recorder.end([result(1)], lambda: pytest.fail("it is not on record"))
             assert not await claim(recorder, [2])
-            recorder.end(result(3), lambda: pytest.fail("it is not on record"))
+            recorder.end([result(3)], lambda: pytest.fail("it is not on record"))
             recorder.close()
     assert caught.group_contains(RunAborted)
     assert failures == ["disk full"]
@@ -214,10 +214,10 @@ async def test_one_thread_writes_everything_and_ends_with_the_run(end):
             tasks.start_soon(recorder.run)
             for row in range(1, 11):
                 assert await claim(recorder, [row], [(row, "{}")])
-                recorder.end(result(row), lambda: called.append(get_ident()), is_awaited=True)
+                recorder.end([result(row)], lambda: called.append(get_ident()), is_awaited=True)
             await anyio.sleep(0.05)
             assert len(writers()) == 1
-            recorder.end(result(11), lambda: None)
+            recorder.end([result(11)], lambda: None)
             recorder.release_claims([12])
             if end == "cancelled":
                 tasks.cancel_scope.cancel()
@@ -236,7 +236,7 @@ async def test_results_that_come_while_the_last_commit_is_written_are_written_to
     recorder = Recorder(disk.write)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
-        recorder.end(result(1), lambda: recorder.end(result(2), lambda: None))
+        recorder.end([result(1)], lambda: recorder.end([result(2)], lambda: None))
         await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     assert disk.commits == [[1], [2]]
@@ -256,7 +256,7 @@ async def test_an_error_in_a_callback_ends_the_run_and_loses_no_result():
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises at its end
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.run)
-            recorder.end(result(1), {}.popitem)
+            recorder.end([result(1)], {}.popitem)
             await anyio.sleep(10)
             pytest.fail("it went on")
     assert caught.group_contains(KeyError)

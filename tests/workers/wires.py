@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from pipeline.http_client.wire import OnReply
 from pipeline.model import NoReply, Reply, Request
-from pipeline.workers.wire import OnReply
 
 Send = Callable[[Request], Awaitable[Reply | NoReply]]
 """Sends a request at most once. Safe to use concurrently."""

@@ -1,4 +1,4 @@
-"""The emulated vendors: one file each, which holds its `VENDOR`. The folder is the registry.
+"""The emulated vendors: one file or folder each, with its `VENDOR`. The folder is the registry.
 
 Not here: what all vendors share, such as quotas, faults and the log (the folder above).
 """

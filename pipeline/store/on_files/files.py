@@ -19,12 +19,14 @@ _BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
 
 
 def may_send(folder: Path) -> None:
-    """Note for ever that something of the run may be sent now. Raises RunAborted."""
+    """Note for ever that something of the run may be sent now. Raises RunAborted.
+
+    The folder is synced although the file is gone: who removed it may have died before it did so.
+    """
     path = folder / UNSENT
     try:
-        if path.exists():
-            path.unlink(missing_ok=True)
-            sync_folder(folder)
+        path.unlink(missing_ok=True)
+        sync_folder(folder)
     except OSError as error:
         raise RunAborted(f"{path} cannot be removed: {error.strerror}") from error
 

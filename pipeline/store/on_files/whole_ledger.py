@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from operator import attrgetter
@@ -58,9 +58,9 @@ class WholeLedger:
         for _, same in groupby(found, key=_row_of):
             yield max(same, key=lambda each: each.status is not Status.NOT_ATTEMPTED)
 
-    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+    def results_left(self) -> Iterator[RowResult]:
         """Of all ledgers; `not_attempted` only where it counts."""
-        found = heapq.merge(*(each.results_with(statuses) for each in self._all), key=_row_of)
+        found = heapq.merge(*(each.results_left() for each in self._all), key=_row_of)
         for row, same in groupby(found, key=_row_of):
             each = max(same, key=lambda each: each.status is not Status.NOT_ATTEMPTED)
             if each.status is not Status.NOT_ATTEMPTED or not self.ended([row]):

@@ -11,7 +11,7 @@ import hashlib
 import heapq
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple, Self
@@ -49,10 +49,23 @@ _PAGE = "select * from pipeline.page_of_results(%s, %s::smallint, %s, %s, %s)"
 _COMMITTED = """
 select epoch, digest from pipeline.commits where ledger = %s and part = %s and number = %s
 """
-_WITH: LiteralString = """
+_RESULTS_LEFT: LiteralString = """
 select row, status, checksum::bigint & 4294967295, record from pipeline.results
 where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
-and status = any (%(statuses)s) and row > %(after)s order by row limit %(most)s
+and status in ('unknown', 'not_attempted') and row > %(after)s order by row limit %(most)s
+"""
+_COUNTS = """
+with newest as (
+    select part, max(number) as number from pipeline.commits
+    where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
+    group by part
+)
+select k.status, sum(k.count) from newest n, unnest(
+    pipeline.counted_statuses(), pipeline.counts_at(%(ledger)s, n.part, n.number)
+) k (status, count) group by k.status
+union all select 'not_attempted', count(*) from pipeline.results
+where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
+and status = 'not_attempted'
 """
 _LINES: LiteralString = """
 select row, status, checksum::bigint & 4294967295, record from pipeline.results where ledger = %s
@@ -77,9 +90,9 @@ _CLAIMED: LiteralString = (
     + """, claims as materialized (
     select c.part, c.number, u.row from recent c, unnest(c.claims) u (row)
 ), unfinished as materialized (
-    select c.* from claims c where not exists (
-        select from pipeline.results r where r.ledger = %(ledger)s and r.row = c.row
-    )
+    select c.* from claims c where (  -- looked up row by row: a join would read all results
+        select true from pipeline.results r where r.ledger = %(ledger)s and r.row = c.row
+    ) is null
 )
 select u.row, max(u.number) from unfinished u where not exists (
     select from recent c where c.part = u.part and c.released is not null
@@ -159,6 +172,8 @@ class PgLedger:
         self._reads = {"ledger": part.ledger, "parts": part.reads and [*part.reads]}
         self._open = OpenClaims()
         if fence is not None and part.commits:
+            kept = part.ledger, part.number, part.commits
+            connections.change("select pipeline.keep_counts(%s, %s::smallint, %s)", kept)
             own = {**self._reads, "parts": [part.number]}
             for row, number in sorted(self._open_claims(own), key=itemgetter(1)):
                 self._open.claimed(number, [row])
@@ -318,10 +333,10 @@ class PgLedger:
                 return
             first = found[-1][0] + 1
 
-    def results_with(self, statuses: Collection[Status]) -> Iterator[RowResult]:
+    def results_left(self) -> Iterator[RowResult]:
         """Found by the database, read in pages."""
-        chosen = {**self._reads, "statuses": sorted(statuses), "most": _PAGE_ROWS, "after": -1}
-        while found := self._connections.rows(_WITH, chosen):
+        chosen = {**self._reads, "most": _PAGE_ROWS, "after": -1}
+        while found := self._connections.rows(_RESULTS_LEFT, chosen):
             for line in found:
                 yield result_of(*self._sound(line))
             chosen["after"] = found[-1][0]
@@ -370,14 +385,9 @@ class PgLedger:
         return {line[0]: STATUSES[self._sound(line)[1]] for line in found}
 
     def counts(self) -> dict[Status, int]:
-        """Counted by the database: seconds at ten million rows."""
-        query: LiteralString = """
-        select status, count(*) from pipeline.results
-        where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
-        group by status
-        """
-        found = self._connections.rows(query, self._reads)
-        return {STATUSES[status]: count for status, count in found}
+        """Kept with the last commit of each part; those that may be replaced are counted."""
+        found = self._connections.rows(_COUNTS, self._reads)
+        return {STATUSES[status]: count for status, count in found if count}
 
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
         """Read at once: they are few."""

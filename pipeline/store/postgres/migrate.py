@@ -8,6 +8,9 @@ from pipeline.model import RunAborted
 from pipeline.store.postgres.connections import PgConnection, durable
 from pipeline.store.postgres.schema import MIGRATIONS
 
+MIGRATION_S = 3600.0
+"""Longest time for a change of the tables: making an index of a billion rows takes minutes."""
+
 _LOCK = 7_364_205_117  # any number that nothing else locks
 # not to_regclass, which may remember for the rest of a transaction that there was none
 _HAS_TABLES = """
@@ -30,6 +33,7 @@ def migrate(connection: PgConnection) -> None:
             version = _known_version(connection)
             if version == 0:
                 connection.execute("create schema pipeline")
+            connection.answer_s = MIGRATION_S
             for number in range(version, len(MIGRATIONS)):
                 connection.execute(MIGRATIONS[number])
             connection.execute("update pipeline.installation set version = %s", (len(MIGRATIONS),))

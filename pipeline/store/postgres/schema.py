@@ -427,7 +427,129 @@ begin
 end $$;
 """
 
+# `counts` are those of the results of a part, up to a commit. Commits of an earlier version have
+# none, and none follow them until a process opens the part to write. Damaged ones count as none.
+_COUNTS: LiteralString = """
+alter table pipeline.commits add column counts int[], add column counts_digest bigint;
+create index results_left on pipeline.results (ledger, row)
+where status in ('unknown', 'not_attempted');
+
+create function pipeline.counted_statuses() returns text[] language sql immutable as $$
+    select array['updated', 'unchanged', 'superseded', 'invalid', 'rejected', 'conflict', 'failed',
+        'unknown']
+$$;
+
+create function pipeline.counts_digest(
+    a_ledger int, a_part smallint, a_number bigint, some_counts int[]
+) returns bigint language sql immutable as $$
+    select pipeline.digest(concat_ws(' ', a_ledger, a_part, a_number, some_counts::text))
+$$;
+
+create function pipeline.kept_counts(
+    a_ledger int, a_part smallint, a_number bigint
+) returns int[] language plpgsql stable as $$
+begin
+    if a_number = 0 then
+        return array_fill(0, array[cardinality(pipeline.counted_statuses())]);
+    end if;
+    return (
+        select c.counts from pipeline.commits c
+        where c.ledger = a_ledger and c.part = a_part and c.number = a_number
+        and c.counts_digest = pipeline.counts_digest(a_ledger, a_part, a_number, c.counts)
+    );
+end $$;
+
+create function pipeline.counts_after(
+    a_ledger int, a_part smallint, a_number bigint, some_statuses text[]
+) returns int[] language plpgsql stable as $$
+declare
+    kept int[] := pipeline.kept_counts(a_ledger, a_part, a_number);
+begin
+    if kept is null or cardinality(some_statuses) = 0 then
+        return kept;
+    end if;
+    return (
+        select array_agg(k.kept + coalesce(n.count, 0) order by k.place)
+        from unnest(pipeline.counted_statuses(), kept) with ordinality k (status, kept, place)
+        left join (
+            select u.status, count(*)::int from unnest(some_statuses) u (status) group by 1
+        ) n on n.status = k.status
+    );
+end $$;
+
+create function pipeline.counts_at(
+    a_ledger int, a_part smallint, a_number bigint
+) returns int[] language sql stable as $$
+    select coalesce(pipeline.kept_counts(a_ledger, a_part, a_number), (
+        select array_agg(coalesce(n.count, 0) order by k.place)
+        from unnest(pipeline.counted_statuses()) with ordinality k (status, place)
+        left join (
+            select r.status, count(*)::int from pipeline.results r
+            where r.ledger = a_ledger and r.part = a_part group by 1
+        ) n on n.status = k.status
+    ))
+$$;
+
+create function pipeline.keep_counts(
+    a_ledger int, a_part smallint, a_number bigint
+) returns void language sql as $$
+    update pipeline.commits c set counts = n.counts,
+        counts_digest = pipeline.counts_digest(a_ledger, a_part, a_number, n.counts)
+    from (select pipeline.counts_at(a_ledger, a_part, a_number) as counts) n
+    where c.ledger = a_ledger and c.part = a_part and c.number = a_number
+    and pipeline.kept_counts(a_ledger, a_part, a_number) is null
+$$;
+"""
+
+_RECORD_COUNTED: LiteralString = """
+create or replace function pipeline.record(
+    a_ledger int, a_part smallint, a_number bigint, a_lease text, an_epoch bigint, a_digest bigint,
+    a_claims_digest bigint, an_open_from bigint, some_claims bigint[], some_released bigint[],
+    some_rows bigint[], some_statuses text[], some_checksums bigint[], some_records text
+) returns void language plpgsql as $$
+declare
+    counted int[];
+    ended bigint;
+    found_rows bigint;
+begin
+    perform pipeline.fence(a_lease, an_epoch);
+    counted := pipeline.counts_after(a_ledger, a_part, a_number - 1, some_statuses);
+    insert into pipeline.commits values (
+        a_ledger, a_part, a_number, an_epoch, a_digest, a_claims_digest, an_open_from, some_claims,
+        some_released, counted, pipeline.counts_digest(a_ledger, a_part, a_number, counted)
+    );
+    if cardinality(some_claims) > 0 then
+        select min(r.row) filter (where r.status <> 'not_attempted'), count(*)
+        into ended, found_rows
+        from pipeline.results r where r.ledger = a_ledger and r.row = any (some_claims);
+        if ended is not null then
+            raise exception '%', ended using errcode = 'PL003';
+        end if;
+        if found_rows > 0 then
+            delete from pipeline.results r
+            where r.ledger = a_ledger and r.row = any (some_claims);
+        end if;
+    end if;
+    if cardinality(some_rows) > 0 then
+        insert into pipeline.results as r (row, ledger, checksum, part, status, record)
+        select u.row, a_ledger, (case when u.checksum < 2147483648 then u.checksum
+            else u.checksum - 4294967296 end)::int, a_part, u.status, u.record
+        from unnest(
+            some_rows, some_checksums, some_statuses, string_to_array(some_records, E'\\n')
+        ) u (row, checksum, status, record)
+        on conflict (ledger, row) do update set checksum = excluded.checksum,
+            part = excluded.part, status = excluded.status, record = excluded.record
+        where r.status = 'not_attempted';
+        get diagnostics found_rows = row_count;
+        if found_rows <> cardinality(some_rows) then
+            raise exception 'a row has a result' using errcode = 'PL002';
+        end if;
+    end if;
+end $$;
+"""
+
 MIGRATIONS: tuple[LiteralString, ...] = (
     _TABLES + _DIGEST + _FENCE + _RECORD + _RECORD_MORE + _PAGE + _SAMPLE + _LEASES + _LEFT,
+    _COUNTS + _RECORD_COUNTED,
 )
 """Number n makes the tables of version n those of version n + 1. New ones are only appended."""

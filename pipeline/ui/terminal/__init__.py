@@ -12,7 +12,7 @@ from pipeline.ui.terminal.question import Question, SendTarget, show_question
 
 if TYPE_CHECKING:
     from pipeline.ui.terminal.display import LiveDisplay, PlainDisplay
-    from pipeline.ui.terminal.result import show_result
+    from pipeline.ui.terminal.result import show_result, show_total
 
 __all__ = [
     "LiveDisplay",
@@ -21,9 +21,15 @@ __all__ = [
     "SendTarget",
     "show_question",
     "show_result",
+    "show_total",
 ]
 
-_SENDING = {"LiveDisplay": "display", "PlainDisplay": "display", "show_result": "result"}
+_SENDING = {
+    "LiveDisplay": "display",
+    "PlainDisplay": "display",
+    "show_result": "result",
+    "show_total": "result",
+}
 """Name -> the file that defines it. A check of a file sends nothing, so these are imported when
 they are first used."""
 

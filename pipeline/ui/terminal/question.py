@@ -102,11 +102,10 @@ def _target_text(target: SendTarget) -> Text:
     text = plain_text(target.account, "bold")
     scope = f", {target.scope}" if target.scope else ""
     text.append(f"  {one_line(f'{target.vendor} at {target.host}{scope}')}", style="not bold")
-    for operation, rows in target.rows.items():
-        text.append(f"\n{counted(rows, 'row')} of {one_line(operation)}", style="not bold")
-    if target.quota:
-        text.append(f"\n{one_line(_lasting(target))}", style="not bold")
-    return text
+    rows = [f"{counted(count, 'row')} of {name}" for name, count in target.rows.items()]
+    lines = [", ".join(rows), *([_lasting(target)] if target.quota else [])]
+    joined = ("; " if len(rows) == 1 else "\n").join(map(one_line, lines))
+    return text.append(f"\n{joined}", style="not bold")
 
 
 def _lasting(target: SendTarget) -> str:

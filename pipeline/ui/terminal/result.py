@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
 
@@ -19,6 +20,7 @@ from pipeline.model.formatting import (
     number,
     one_line,
     row_list,
+    verdict,
 )
 from pipeline.reporter.summary import ErrorSummary, LegSummary, Summary
 from pipeline.ui.html.advice import commands
@@ -34,34 +36,67 @@ _STYLE: Mapping[Status, str] = {
 }
 _ERROR_STYLE = "red"
 _MESSAGE_CHARS = 300
+_FEW_ERRORS = 3
+_SIMULATED = Text("Simulated: no vendor was contacted.", style="not bold cyan")
 
 
-def show_result(console: Console, summary: Summary, folder: PurePath) -> None:
-    """Show the result of a run and the path of its report."""
-    console.print(_headline(summary))
-    console.print()
-    console.print(Padding(_status_table(summary), (0, 0, 0, 2)))
-    notes = [*_stops(summary), *(("warning", warning) for warning in summary.warnings)]
-    if notes:
+def show_result(
+    console: Console,
+    summary: Summary,
+    folder: PurePath,
+    *,
+    shown: Container[str] = (),
+    is_one_of_several: bool = False,
+) -> None:
+    """Show the result of a run and the path of its report.
+
+    shown              warnings that the user has seen, so they are left out
+    is_one_of_several  name the file, list few errors, and leave the statuses to `show_total`
+    """
+    gap = () if is_one_of_several else ("",)
+    console.print(_headline(summary, is_one_of_several=is_one_of_several))
+    if not is_one_of_several:
         console.print()
-        console.print(Padding(_notes(notes), (0, 0, 0, 2)))
+        console.print(Padding(_status_table([summary]), (0, 0, 0, 2)))
+    warnings = [warning for warning in summary.warnings if warning not in shown]
+    notes = [*_stops(summary), *(("warning", warning) for warning in warnings)]
+    if notes:
+        console.print(*gap, Padding(_notes(notes), (0, 0, 0, 2)), sep="\n")
     if summary.errors:
-        console.print(Text("\nMost frequent errors", style="bold"))
-        console.print(Padding(_errors(summary), (0, 0, 0, 2)))
-    console.print()
+        title = () if is_one_of_several else ("", Text("Most frequent errors", style="bold"))
+        most = _FEW_ERRORS if is_one_of_several else len(summary.errors)
+        console.print(*title, Padding(_errors(summary, most), (0, 0, 0, 2)), sep="\n")
     # not wrapped, so that it can be copied
-    console.print(Text(f"Report: {one_line(str(folder))}"), soft_wrap=True)
+    console.print(*gap, Text(f"Report: {one_line(str(folder))}"), soft_wrap=True, sep="\n")
     for command in commands(summary):
         console.print(Text(f"Next: {command}"), soft_wrap=True)
+    if is_one_of_several:
+        console.print()
 
 
-def _headline(summary: Summary) -> Text:
+def show_total(console: Console, summaries: Sequence[Summary]) -> None:
+    """Show the sum of several results."""
+    counts = Counter[Status]()
+    for summary in summaries:
+        counts.update(summary.statuses)
+    is_good = all(summary.exit_code == 0 for summary in summaries)
+    words = f"{counted(len(summaries), 'file')}: {verdict(counts)}."
+    console.print(plain_text(words, "bold green" if is_good else "bold"))
+    if any(summary.is_simulated for summary in summaries):
+        console.print(_SIMULATED)
+    console.print()
+    console.print(Padding(_status_table(summaries), (0, 0, 0, 2)))
+    console.print()
+
+
+def _headline(summary: Summary, *, is_one_of_several: bool) -> Text:
     style = "bold green" if summary.exit_code == 0 else "bold"
-    headline = plain_text(f"{summary.why}.", style)
+    file = f"{PurePath(summary.input.file).name}: " if is_one_of_several else ""
+    headline = plain_text(f"{file}{summary.why}.", style)
     if summary.requests:
         headline.append(f"\n{_effort(summary)}", style="not bold dim")
-    if summary.is_simulated:
-        headline.append("\nSimulated: no vendor was contacted.", style="not bold cyan")
+    if summary.is_simulated and not is_one_of_several:
+        headline.append("\n").append(_SIMULATED)
     return headline
 
 
@@ -81,19 +116,21 @@ def _leg(number_: int, leg: LegSummary) -> str:
     return f"{number_}: {moment(began)}, {requests} in {duration(leg.seconds)}{end}"
 
 
-def _status_table(summary: Summary) -> Table:
+def _status_table(summaries: Sequence[Summary]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
-    for status, count in summary.statuses.items():
+    for status in Status:
+        count = sum(summary.statuses[status] for summary in summaries)
         if count or status is Status.UPDATED:
-            output = summary.outputs["success" if status in SUCCESS else "errors"]
+            output = "success" if status in SUCCESS else "errors"
+            name = summaries[0].outputs[output].name if len(summaries) == 1 else output
             table.add_row(
                 Text(status.replace("_", " "), style=_STYLE.get(status, _ERROR_STYLE)),
                 Text(number(count)),
-                Text(output.name),
+                Text(name),
                 Text(MEANING[status]),
             )
     return table
@@ -124,24 +161,34 @@ def _notes(notes: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def _errors(summary: Summary) -> RenderableType:
+def _errors(summary: Summary, most: int) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
     table.add_column()
-    for error in summary.errors:
-        table.add_row(Text(number(error.count)), _error_text(error))
-    if not summary.errors_not_listed:
+    for error in summary.errors[:most]:
+        label = row_list(error.rows, 1) if error.count == 1 else counted(error.count, "row")
+        table.add_row(Text(label), _error_text(error, _stop_reasons(summary)))
+    left = summary.errors_not_listed + sum(error.count for error in summary.errors[most:])
+    if not left:
         return table
-    rest = f"and {counted(summary.errors_not_listed, 'row')} with other errors"
-    return Group(table, Text(rest, style="dim"))
+    return Group(table, Text(f"and {counted(left, 'row')} with other errors", style="dim"))
 
 
-def _error_text(error: ErrorSummary) -> Text:
-    words = error.message[:_MESSAGE_CHARS]
+def _stop_reasons(summary: Summary) -> list[str]:
+    return [each.stopped for each in summary.accounts.values() if each.stopped is not None]
+
+
+def _error_text(error: ErrorSummary, stop_reasons: Iterable[str]) -> Text:
+    words = error.message
+    for reason in stop_reasons:  # shown above
+        words = words.replace(reason, "the account stopped")
+    words = words[:_MESSAGE_CHARS]
     code = "" if error.code == error.status else f" {error.code}"
     text = plain_text(f"{error.status.replace('_', ' ')}{code}", "bold")
     if words:
         text.append(f": {one_line(words)}", style="not bold")
     if error.hint:
         text.append(f"\n-> {one_line(error.hint)}", style="not bold cyan")
-    return text.append(f"\n{row_list(error.rows, error.count)}", style="not bold dim")
+    if error.count > 1:
+        text.append(f"\n{row_list(error.rows, error.count)}", style="not bold dim")
+    return text

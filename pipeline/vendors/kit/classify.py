@@ -203,17 +203,37 @@ def classify(
 
 
 def classify_read(reply: Reply | NoReply) -> Answer:
-    """Classify the reply to a read.
+    """Classify the reply to a read; secrets that it repeats are masked.
 
     >>> classify_read(Reply(200, {}, b"{}")).verdict, classify_read(Reply(200, {}, b"<p>")).code
     (<Verdict.OK: 'ok'>, 'not_the_vendor')
     """
     answer = _by_status(reply, {})
-    if isinstance(reply, NoReply) or answer.verdict is not Verdict.OK:
+    if isinstance(reply, NoReply):
         return answer
-    if not is_empty_or_json(reply):
-        return _not_the_vendor(reply)
-    return _cut_short(reply) if reply.is_cut else answer
+    if answer.verdict is Verdict.OK and not is_empty_or_json(reply):
+        answer = _not_the_vendor(reply)
+    elif answer.verdict is Verdict.OK and reply.is_cut:
+        answer = _cut_short(reply)
+    return without_secrets(answer, reply.hide)
+
+
+def without_secrets(answer: Answer, hide: Callable[[str], str]) -> Answer:
+    """Return `answer` with the secrets in its texts masked.
+
+    >>> refused = Answer(Verdict.REJECTED, Effect.NONE, 422, message="the key is sesame")
+    >>> without_secrets(refused, lambda text: text.replace("sesame", "***")).message
+    'the key is ***'
+    """
+    if not (answer.message or answer.code or answer.request_id or answer.receipt or answer.hint):
+        return answer
+    return answer._replace(
+        code=hide(answer.code),
+        message=hide(answer.message),
+        hint=hide(answer.hint),
+        request_id=hide(answer.request_id),
+        receipt=hide(answer.receipt),
+    )
 
 
 def _by_status(reply: Reply | NoReply, exceptions: Mapping[int, Meaning]) -> Answer:

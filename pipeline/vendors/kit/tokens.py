@@ -1,4 +1,4 @@
-"""Reads the token in the reply to a token call."""
+"""Reads the token in the reply to a token call, and tells what can be one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.vendors.kit.classify import json_object
 from pipeline.vendors.kit.contract import Token
 from pipeline.vendors.kit.numbers import lifetime_s
 
-_CARRIED = re.compile(r"[!-~]+")  # what a header can carry
+_TOKEN = re.compile(r"[!-~]+")  # wider than RFC 6750's alphabet, and nothing that ends the line
 
 
 def bearer_token(reply: Reply) -> Token | None:
@@ -24,8 +24,17 @@ def bearer_token(reply: Reply) -> Token | None:
     """
     body = json_object(reply.body)
     value, kind, lasts = map(body.get, ("access_token", "token_type", "expires_in"))
-    if not isinstance(value, str) or not _CARRIED.fullmatch(value):
+    if not isinstance(value, str) or not is_token(value):
         return None
     if kind is not None and str(kind).lower() != "bearer":
         return None
     return Token(SecretStr(value), lifetime_s(lasts))
+
+
+def is_token(text: str) -> bool:
+    """True if a header can carry `text` as a bearer token.
+
+    >>> is_token("eyJhbGciOi.J9"), is_token("two words"), is_token("")
+    (True, False, False)
+    """
+    return _TOKEN.fullmatch(text) is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.model import RunAborted
-from pipeline.store.on_files import FileStore
+from pipeline.store.on_files import FileStore, files
 from pipeline.store.seam import Share, run_lease, share_lease
 
 RUN = "20260501T020000Z-coupons-abcd"
@@ -72,3 +72,16 @@ def test_what_a_killed_removal_leaves_is_torn(store, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         store.files(RUN).remove()
     assert torn(store) == [RUN]
+
+
+def test_it_is_noted_for_ever_although_the_process_that_noted_it_may_have_died_in_the_middle(
+    store, monkeypatch
+):
+    """Between removing it and syncing the folder: then power is lost, and it is back."""
+    synced: list[Path] = []
+    (store.files(RUN).folder / "unsent").unlink()
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    with store.lease(run_lease(RUN)) as held:
+        assert held.take()
+        store.ledger(RUN, None, held).__enter__().close()
+    assert synced == [store.files(RUN).folder]

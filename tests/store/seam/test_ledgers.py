@@ -146,15 +146,14 @@ def test_of_a_share_is_read_what_it_and_the_whole_run_recorded(store, parts):
             ledger.record([row, 10 + row], [result(row)])
     with store.ledger("monday", SHARES[1], parts[1]) as ledger:
         ledger.record([], [result(2)])
-    wanted = [Status.UNKNOWN, Status.NOT_ATTEMPTED]
     with store.ledger("monday", SHARES[1], None) as known:
         assert [each.row for each in known.results(1, LAST)] == [2, 3, 5]
         assert list(known.claimed()) == [8, 9, 13]
         assert set(known.ended([2, 3, 5, 8])) == {2, 3, 5}
         assert known.counts() == {Status.UPDATED: 2, Status.UNKNOWN: 1}
-        assert [each.row for each in known.results_with(wanted)] == [5]
+        assert [each.row for each in known.results_left()] == [5]
     with store.ledger("monday", None, None) as whole:
-        assert [each.row for each in whole.results_with(wanted)] == [5]
+        assert [each.row for each in whole.results_left()] == [5]
 
 
 def test_a_share_does_not_record_without_its_lease(store, other, parts):

@@ -16,7 +16,7 @@ from pipeline.reporter.summary import (
     InputSummary,
     OutputSummary,
 )
-from pipeline.ui.terminal import Question, SendTarget, show_question, show_result
+from pipeline.ui.terminal import Question, SendTarget, show_question, show_result, show_total
 
 QUESTION = Question(
     file=Path("inputs/xsolla.coupon/campaign-2025-11.csv"),
@@ -46,12 +46,15 @@ def counts(**given: int) -> dict[Status, int]:
     return {status: given.get(status.value, 0) for status in Status}
 
 
+STOPPED = "20 refusals in a row with code [0401]: is `project_id` right?"
+
+
 def summary(**more: object) -> Summary:
     statuses = counts(updated=24, invalid=3, rejected=2, unknown=1)
     account = AccountSummary(
         vendor="xsolla", host="h", scope="", quota="20/s", quota_assumed=True, quota_used=0.5,
         requests=31, retries=4, sending_s=2.0, rows=27, statuses=statuses,
-        stopped="20 refusals in a row with code [0401]: is `project_id` right?",
+        stopped=STOPPED,
     )  # fmt: skip
     values: dict[str, object] = {
         "run": "r",
@@ -83,6 +86,17 @@ def summary(**more: object) -> Summary:
             ),
             ErrorSummary(
                 status=Status.INVALID, code="invalid", message="bad", hint="", count=9, rows=(3,)
+            ),
+            ErrorSummary(
+                status=Status.FAILED,
+                code="failed",
+                hint="",
+                count=1,
+                rows=(7,),
+                message=f"gone; no further attempt: {STOPPED}",
+            ),
+            ErrorSummary(
+                status=Status.FAILED, code="http_503", message="busy", hint="", count=3, rows=(8,)
             ),
         ),
         "errors_not_listed": 4,
@@ -123,14 +137,52 @@ def test_the_result_at_80_columns() -> None:
         "  warning  column `tags` is ignored",
         "",
         "Most frequent errors",
-        "  2  rejected 0401-1501: [red]Coupon[/] 'x' not found | in project 44056",
-        "     -> the coupon must exist before it can be updated",
-        "     rows 12, 1,200",
-        "  9  invalid: bad",
-        "     rows 3 and 8 more",
+        "  2 rows  rejected 0401-1501: [red]Coupon[/] 'x' not found | in project 44056",
+        "          -> the coupon must exist before it can be updated",
+        "          rows 12, 1,200",
+        "  9 rows  invalid: bad",
+        "          rows 3 and 8 more",
+        "  row 7   failed: gone; no further attempt: the account stopped",
+        "  3 rows  failed http_503: busy",
+        "          rows 8 and 2 more",
         "  and 4 rows with other errors",
         "",
         f"Report: {FOLDER}",
+    ]
+
+
+def test_one_result_of_several_at_80_columns() -> None:
+    seen = summary().warnings
+    assert printed(
+        lambda console: show_result(console, summary(), FOLDER, shown=seen, is_one_of_several=True),
+        80,
+    ) == [
+        "f: 24 of 30 rows updated; 3 invalid, 2 rejected, 1 unknown.",
+        "31 requests, 4 of them retries, 2.5 s, 12.0 rows/s",
+        "  stopped  shop: 20 refusals in a row with code [0401]: is `project_id` right?",
+        "  quota    shop: 20/s is assumed; set `quota` to what your contract states",
+        "  2 rows  rejected 0401-1501: [red]Coupon[/] 'x' not found | in project 44056",
+        "          -> the coupon must exist before it can be updated",
+        "          rows 12, 1,200",
+        "  9 rows  invalid: bad",
+        "          rows 3 and 8 more",
+        "  row 7   failed: gone; no further attempt: the account stopped",
+        "  and 7 rows with other errors",
+        f"Report: {FOLDER}",
+        "",
+    ]
+
+
+def test_the_sum_of_several_results_at_80_columns() -> None:
+    assert printed(lambda console: show_total(console, [summary(), summary()]), 80) == [
+        "2 files: 48 of 60 rows updated; 6 invalid, 4 rejected, 2 unknown.",
+        "Simulated: no vendor was contacted.",
+        "",
+        "  updated   48  success  the vendor confirmed it",
+        "  invalid    6  errors   never became a job; nothing was sent",
+        "  rejected   4  errors   the vendor refused it",
+        "  unknown    2  errors   may have been applied: ask the vendor",
+        "",
     ]
 
 
@@ -164,8 +216,7 @@ def test_the_question_at_80_columns() -> None:
         "│ rows     60,000, 12 of them invalid and not sent; 3 blank lines left out     │",
         "│          row 3 (line 4), column limits.per_user: not a whole number: '1E5'   │",
         "│ account  shop  xsolla at https://store.xsolla.com, project 44056             │",
-        "│          59,000 rows of xsolla.coupon                                        │",
-        "│          988 rows of xsolla.bonus-promotion                                  │",
+        "│          59,000 rows of xsolla.coupon, 988 rows of xsolla.bonus-promotion    │",
         "│          59,988 requests, about 1 h at 20/s, 1000/min (assumed)              │",
         "│ clears   xsolla.coupon: date_start, date_end                                 │",
         "│ warning  [bold]tags[/bold] is ignored                                        │",

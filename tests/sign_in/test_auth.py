@@ -4,8 +4,8 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline.model import ConfigError
+from pipeline.sign_in.auth import authorization
 from pipeline.vendors.kit.contract import Basic, Bearer
-from pipeline.workers.auth import authorization
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from pipeline.workers.decompress import DecompressionError, decompressed, packing_of
+from pipeline.http_client.decompress import DecompressionError, decompressed, packing_of
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.http_client import connections
+from pipeline.http_client.backoff import FIRST_S, MAX_S, REST_S, ConnectBackoff, ReuseRest
+from pipeline.http_client.connection import PIECE_BYTES, HttpConnection, Received
+from pipeline.http_client.connections import USER_TIMEOUT, socket_maker
+from pipeline.http_client.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
-from pipeline.workers import connections
-from pipeline.workers.backoff import FIRST_S, MAX_S, REST_S, ConnectBackoff, ReuseRest
-from pipeline.workers.connection import PIECE_BYTES, HttpConnection, Received
-from pipeline.workers.transport import Transport
-from pipeline.workers.vendor_socket import USER_TIMEOUT, socket_maker
-from tests.waiting import until_async
-from tests.workers.servers import (
+from tests.http_client.servers import (
     NO_CONTENT,
     OK,
     Wire,
@@ -27,8 +26,9 @@ from tests.workers.servers import (
     reply,
     serving,
 )
-from tests.workers.test_transport_contract import a_link, a_request, talking
-from tests.workers.tls_files import Authority
+from tests.http_client.test_transport_contract import a_link, a_request, talking
+from tests.http_client.tls_files import Authority
+from tests.waiting import until_async
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 

@@ -9,24 +9,30 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
+import socket
 import ssl
 from collections import deque
-from typing import Self
+from collections.abc import Callable
+from typing import Any, Self
 
 import aiohttp
 import anyio
 from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
-from pipeline.workers.backoff import ConnectBackoff, ReuseRest
-from pipeline.workers.connection import HttpConnection
-from pipeline.workers.vendor_socket import socket_maker
+from pipeline.http_client.backoff import ConnectBackoff, ReuseRest
+from pipeline.http_client.connection import HttpConnection
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
 
 LOOK_S = 0.001
 """Seconds for which a look at all sockets holds; a reply ends it. Many requests leave together."""
+
+USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)  # not on every system
+
+AddressInfo = tuple[Any, ...]
+"""Family, kind, protocol, name and address, as of `socket.getaddrinfo`."""
 
 _TURNS_TO_READ = 3  # of the loop: to see that there is something, to read it, to close
 _UNLIMITED = aiohttp.ClientTimeout()
@@ -248,3 +254,22 @@ class Connections:
             self._idle.popleft().close()
         if self._idle:
             self._sweep_later(self._idle[0].idle_since_s + IDLE_S - self._loop.time())
+
+
+def socket_maker(unacknowledged_s: float) -> Callable[[AddressInfo], socket.socket]:
+    """What makes sockets whose bytes the system gives up if they are not acknowledged for so long.
+
+    Otherwise it would deliver a request after a network was parted for minutes, when another
+    process has the lease of its row, and has sent newer ones. Infinity: as long as the system does.
+    """
+
+    def make(info: AddressInfo) -> socket.socket:
+        family, kind, protocol, *_ = info
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        if unacknowledged_s < math.inf and USER_TIMEOUT is not None:
+            milliseconds = max(1, int(max(0.0, unacknowledged_s) * 1000))
+            made.setsockopt(socket.IPPROTO_TCP, USER_TIMEOUT, milliseconds)
+        return made
+
+    return make

@@ -1,24 +1,27 @@
-"""Reads many entities of one account within its limits, without rows: for plan and verify."""
+"""Reads many entities of one account within its limits."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
+from pipeline.http_client.wire import Wire
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.pacing.permits import exchange, permit_for
 from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
+from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
-from pipeline.workers.answers import is_judged, read_answer
-from pipeline.workers.dependencies import SenderEnvironment
+from pipeline.workers.answers import is_judged
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.stop_reason import describe, stop_reason
-from pipeline.workers.wire import Wire, exchange, permit_for
 
 MAX_REFUSED = 20
 """Reads that are refused in a row before the account is given up."""
@@ -44,7 +47,6 @@ class Reader:
 
     wire             sends its requests
     account_limiter  where requests wait for permits; reads use the quota as updates do
-    sleep            waits for a number of seconds
 
     requests  reads that were sent
     stopped   why it reads no more; None while it reads
@@ -56,8 +58,6 @@ class Reader:
         *,
         wire: Wire[Any],
         account_limiter: AccountLimiter,
-        environment: SenderEnvironment,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.account = account
         self.requests = 0
@@ -65,8 +65,6 @@ class Reader:
         self._refused = 0
         self._wire = wire
         self._account_limiter = account_limiter
-        self._environment = environment
-        self._sleep = sleep
         self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
         self._throttle = Throttle()
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
@@ -130,15 +128,14 @@ class Reader:
         """
         attempt, refusals = 0, NO_REFUSALS
         while self.stopped is None:
-            clock = self._environment.clock
-            permit = await permit_for(self._wire, self._account_limiter, clock)
+            permit = await permit_for(self._wire, self._account_limiter, time.monotonic)
             if permit is None:
                 break
             self.requests += 1
             reply = await exchange(self._wire, permit, request)
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
-            answer = read_answer(reply)
+            answer = classify_read(reply)
             permit.on_answer(answer)
             is_throttled = answer.verdict is Verdict.THROTTLED
             if is_throttled:
@@ -157,21 +154,21 @@ class Reader:
                 self.account.retry,
                 answer,
                 refusals.attempt(attempt, is_counted=is_counted),
-                self._environment.jitter(),
+                random.random(),  # noqa: S311 - spreads retries
                 is_counted=is_counted,
             )
             if delay_s is None:
                 return answer, None
-            await self._sleep(delay_s)
+            await anyio.sleep(delay_s)
         return None, None
 
     def _on_throttled(self, before: Refusals, answer: Answer) -> Refusals:
         """Count a 429; stop if the vendor has answered nothing else for too long."""
-        now_s = self._environment.clock()
+        now_s = time.monotonic()
         refusals = self._throttle.refused(before, now_s)
         throttled_s = now_s - (self._throttle.since_s or now_s)
         reason = stop_reason(
-            answer, None, throttled_s=throttled_s, max_outage_s=self.account.max_outage_s
+            answer, throttled_s=throttled_s, max_outage_s=self.account.max_outage_s
         )
         if reason is not None:
             self.stop(reason)

@@ -11,11 +11,11 @@ from http import HTTPStatus
 
 import aiohttp
 
+from pipeline.http_client.connection import LostReplyError
+from pipeline.http_client.http1 import ReplyFault
+from pipeline.http_client.masking import Mask
+from pipeline.http_client.tls import is_about_our_certificate, tls_failure
 from pipeline.model import NoReply
-from pipeline.workers.connection import LostReplyError
-from pipeline.workers.http1 import ReplyFault
-from pipeline.workers.masking import Mask
-from pipeline.workers.tls import is_about_our_certificate, tls_failure
 
 SHOWN_BYTES = 100  # of a reply that cannot be parsed
 
@@ -67,15 +67,6 @@ def _refused_by_proxy(status: int, peer: str, proxy: str) -> NoReply:
         may_have_arrived=False,
         is_permanent=status in {HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED},
     )
-
-
-def unmatched_reply(peer: str) -> NoReply:
-    """Return the NoReply of a request whose reply may answer another request."""
-    detail = (
-        f"{peer} sent more replies than it got requests on one connection: it is unknown which "
-        "of them answers this request"
-    )
-    return NoReply("surplus_reply", detail, may_have_arrived=True)
 
 
 def too_early_reply(peer: str) -> NoReply:

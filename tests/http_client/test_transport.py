@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.http_client.tls import tls_context, tls_failure
+from pipeline.http_client.transport import Transport
 from pipeline.model import ConfigError, Link, Request
-from pipeline.workers.tls import tls_context, tls_failure
-from pipeline.workers.transport import Transport
-from tests.workers.tls_files import Authority
+from tests.http_client.tls_files import Authority
 
 
 def a_transport(**link) -> Transport:

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pipeline.http_client.http1 import ReplyFault, ReplyHeaders, ReplyParser
 from pipeline.model import ReplyStanding
-from pipeline.workers.http1 import ReplyFault, ReplyHeaders, ReplyParser
 
 PIECE_BYTES = 64 * 1024
 """A body up to this size is written together with its head. A larger one follows in pieces, as fast

@@ -19,13 +19,16 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass, replace
-from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
 import anyio
 from yarl import URL
 
+from pipeline.http_client.connection import HttpConnection
+from pipeline.http_client.link_urls import host_port
+from pipeline.http_client.transport import Transport
+from pipeline.http_client.wire import OnReply, Wire
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RETRYABLE, next_delay_s
@@ -33,22 +36,17 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.pause import ANNOUNCED_S
-from pipeline.vendors.kit.classify import is_html
+from pipeline.pacing.permits import exchange, permit_for
+from pipeline.sign_in.auth import authorization, secrets_of
+from pipeline.sign_in.renewal import After401, after_401, lifetime_s_of, renewed_after_s
+from pipeline.vendors.kit.classify import classify_read, is_html
 from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
-from pipeline.workers.answers import read_answer
-from pipeline.workers.auth import authorization, is_token, secrets_of
-from pipeline.workers.connection import HttpConnection
-from pipeline.workers.link_urls import host_port
-from pipeline.workers.transport import Transport
-from pipeline.workers.wire import OnReply, Wire, exchange, permit_for
+from pipeline.vendors.kit.tokens import is_token
 
 WhileOpen = Callable[[], AbstractContextManager[None]]
 
-AHEAD_S = 300.0  # tokens are renewed this long before they expire; no request takes longer
 ASK_AGAIN_S = 30.0  # after a failed renewal, while the old token is valid
-AHEAD_SHARE = 0.1  # of the lifetime; limits AHEAD_S
 UNUSED_MOST = 5  # consecutive tokens that expire before a request is sent
-BELIEVED_AFTER = 3  # a request that gets 401 with so many valid tokens is refused itself
 
 SIGNED_OUT = NoReply(
     "signed_out",
@@ -282,7 +280,7 @@ class _SignedIn:
             self._failure = granted
 
     def _store(self, granted: Granted) -> None:
-        lifetime_s = _lifetime_s(granted.token)
+        lifetime_s = lifetime_s_of(granted.token)
         self._newest += 1
         self._unused += 1
         self._held = _HeldToken(
@@ -312,50 +310,6 @@ def _request_key(request: Request) -> tuple[str, str, bytes]:
     return request.method, request.path, request.body
 
 
-def _lifetime_s(token: Token) -> float:
-    """Return the lifetime of a token; infinite if its reply names no valid one.
-
-    A 401 then shows that the token has expired.
-    """
-    named_s = token.lifetime_s
-    return named_s if named_s is not None and named_s > 0.0 else math.inf
-
-
-def renewed_after_s(lifetime_s: float) -> float:
-    """Return the seconds after its request for which a token is used before it is renewed.
-
-    >>> renewed_after_s(86_399.0), renewed_after_s(60.0), renewed_after_s(math.inf)
-    (86099.0, 54.0, inf)
-    """
-    return lifetime_s - min(AHEAD_S, AHEAD_SHARE * lifetime_s)
-
-
-class After401(Enum):
-    """The decision about a request that got 401."""
-
-    SIGN_IN = "the token has expired: fetch another, then send again"
-    SEND_AGAIN = "another token is there already: send again"
-    FINAL = "the reply counts"
-
-
-def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> After401:
-    """Decide whether a 401 is about the token, or about the credentials or the request.
-
-    carried       serial number of the request's token
-    newest        serial number of the last token that was fetched
-    was_accepted  True if a request with the same token got a reply other than 401
-    tokens        number of tokens with which this request got 401, this one included
-
-    >>> after_401(1, 1, was_accepted=False, tokens=1).name
-    'FINAL'
-    """
-    if tokens >= BELIEVED_AFTER:
-        return After401.FINAL
-    if carried < newest:
-        return After401.SEND_AGAIN
-    return After401.SIGN_IN if was_accepted else After401.FINAL
-
-
 # Where the tokens come from...
 
 
@@ -382,7 +336,7 @@ class _Tokens:
 
     @property
     def _server(self) -> str:
-        return host_port(URL(self.call.base_url))
+        return host_port(self.call.base_url)
 
     async def fetch(self) -> Granted | NoReply:
         """Fetch a token, or return why there is none.
@@ -414,9 +368,9 @@ class _Tokens:
     def _answer(self, reply: Reply | NoReply) -> Answer:
         """Return what a reply without a token means."""
         if isinstance(reply, NoReply):
-            return read_answer(reply)
+            return classify_read(reply)
         if reply.status // 100 != 2:  # noqa: PLR2004 - the class of what went well
-            return read_answer(reply)
+            return classify_read(reply)
         # its body is not shown: a reply that cannot be read may contain a token
         kind = "a page of HTML or XML" if is_html(reply) else "a reply"
         message = f"HTTP {reply.status}, {kind} without a usable access token"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.workers.http1 import (
+from pipeline.http_client.http1 import (
     FIRST_BYTES,
     MAX_HEAD_BYTES,
     MAX_HEADERS,

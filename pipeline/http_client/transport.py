@@ -17,24 +17,23 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request
-from pipeline.model.wire import header_fault
-from pipeline.workers.connection import HttpConnection, LostReplyError, Received
-from pipeline.workers.connections import Connections, NotConnectedError
-from pipeline.workers.decompress import PACKINGS, DecompressionError, decompressed, packing_of
-from pipeline.workers.http1 import check_request_line, header_lines, request_head
-from pipeline.workers.link_urls import checked_base_url, checked_proxy, host_port
-from pipeline.workers.masking import Mask
-from pipeline.workers.no_replies import (
+from pipeline.http_client.connection import HttpConnection, LostReplyError, Received
+from pipeline.http_client.connections import Connections, NotConnectedError
+from pipeline.http_client.decompress import PACKINGS, DecompressionError, decompressed, packing_of
+from pipeline.http_client.http1 import check_request_line, header_lines, request_head
+from pipeline.http_client.link_urls import checked_base_url, checked_proxy, host_port
+from pipeline.http_client.masking import Mask
+from pipeline.http_client.no_replies import (
     broken_reply,
     lost_reply,
     not_connected,
     shown_start,
     too_early_reply,
-    unmatched_reply,
 )
-from pipeline.workers.tls import tls_context
-from pipeline.workers.wire import OnReply, send
+from pipeline.http_client.tls import tls_context
+from pipeline.http_client.wire import OnReply, send, unmatched_reply
+from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request
+from pipeline.model.wire import header_fault
 
 CONNECT_SHARE = 0.9  # of timeout_s, at most: a timeout while connecting proves nothing was sent
 

@@ -44,6 +44,13 @@ def _checked_url(name: str, text: str, schemes: tuple[str, ...]) -> URL:
     return url
 
 
-def host_port(url: URL | None) -> str:
-    """Return a peer's host:port for messages; empty for None."""
-    return "" if url is None else f"{url.raw_host}:{url.port}"
+def host_port(url: URL | str | None) -> str:
+    """Return a peer's host:port for messages; empty for None.
+
+    >>> host_port("https://api.example/v2")
+    'api.example:443'
+    """
+    if url is None:
+        return ""
+    parts = URL(url)
+    return f"{parts.raw_host}:{parts.port}"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.workers.masking import MAX_NESTED, SHORTEST_HIDDEN, SHORTEST_PART, Mask
+from pipeline.http_client.masking import MAX_NESTED, SHORTEST_HIDDEN, SHORTEST_PART, Mask
 
 SECRET = 'Pl/ant+ed=K3y&of <the>"shop"\\é~'
 USER = "44056"

@@ -17,18 +17,19 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
+from pipeline.http_client.connection import HttpConnection
+from pipeline.http_client.wire import send
 from pipeline.model import NoReply, Reply, Request, Status
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.sign_in.renewal import After401, after_401, renewed_after_s
+from pipeline.sign_in.tokens import signed_in
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
-from pipeline.workers.connection import HttpConnection
-from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in
-from pipeline.workers.wire import send
+from tests.http_client.servers import OK, Seen, Server, Wire, refused_port, reply, serving
+from tests.http_client.tls_files import Authority
 from tests.waiting import until_async
 from tests.workers.drive import ACCOUNT, ACME, drive, job, limiter_of
-from tests.workers.servers import OK, Seen, Server, Wire, refused_port, reply, serving
-from tests.workers.tls_files import Authority
 
 SECRET = "top/s3cret+key="  # what a URL, a form and PHP's JSON write differently
 AT_ONCE = ("100000/s",)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 
 from pydantic import SecretStr
 
+from pipeline.http_client.masking import Mask
 from pipeline.model import ConfigError, Fault
 from pipeline.vendors.kit.contract import Account, Basic, Bearer, TokenCall
-from pipeline.workers.masking import Mask
-
-_TOKEN = re.compile(r"[!-~]+")  # wider than RFC 6750's alphabet, and nothing that ends the line
+from pipeline.vendors.kit.tokens import is_token
 
 
 def authorization(value: Basic | Bearer | None) -> str | None:
@@ -29,15 +27,6 @@ def authorization(value: Basic | Bearer | None) -> str | None:
         case Bearer():
             return _bearer(value.token.get_secret_value())
     return None
-
-
-def is_token(text: str) -> bool:
-    """True if a header can carry `text` as a bearer token.
-
-    >>> is_token("eyJhbGciOi.J9"), is_token("two words"), is_token("")
-    (True, False, False)
-    """
-    return _TOKEN.fullmatch(text) is not None
 
 
 def _bearer(token: str) -> str:
