@@ -26,7 +26,7 @@ _BATCH_BYTES = 16 << 20
 _FIRST_ROWS = 1024  # first frame, because rows may be long
 _QUEUED_FRAMES = 2
 _CAST = pl.ScanCastOptions(datetime_cast="nanosecond-downcast")
-"""For timestamps of 96 bits, which are read in microseconds, with an Arrow schema in nanoseconds."""
+"""For timestamps of 96 bits: read as microseconds, also if the Arrow schema says nanoseconds."""
 _ARROW_SCHEMA = "ARROW:schema"  # polars' own entry among the metadata
 
 

@@ -196,8 +196,10 @@ def test_a_pause_in_mid_run_is_announced_and_lifting_it_ends_the_wait(tmp_path):
         ("Retry-After", "Thu, 01 Jan 2099 00:00:00 GMT"),
         ("Retry-After", "999999999"),
     ],
-    ids=["zero", "negative", "nan", "infinity", "5000-digits", "exponent", "past", "no-year"]
-    + ["2099", "31-years"],
+    ids=[
+        *("zero", "negative", "nan", "infinity", "5000-digits", "exponent", "past", "no-year"),
+        *("2099", "31-years"),
+    ],
 )
 def test_what_cannot_be_meant_is_no_hint(tmp_path, header, value):
     with shop_that({"b": (429, {header: value})}) as (url, _):
