@@ -89,7 +89,7 @@ def _notes(made: MadePlan) -> Iterable[tuple[str, str]]:
             yield from ((str(kind), _note(*note)) for note in some)
     for operation, gap in made.planned.gaps.items():
         if made.planned.sends:
-            yield "gap", f"{operation}: {gap}"
+            yield "risk", f"{operation}: {gap}"
     for account, why in made.stopped.items():
         yield "stopped", f"{account}: {why}"
     yield "cost", f"{counted(made.planned.requests, 'read')}; nothing was changed"

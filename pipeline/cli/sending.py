@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import PurePath
@@ -109,7 +108,9 @@ class CommandSession:
         try:
             for number, (name, prepare) in enumerate(files):
                 found.append(self._prepare(number, name, prepare, is_agreed=is_agreed))
-            if not is_agreed:
+            if is_agreed:
+                self._console.print()  # between what is sent and what became of it
+            else:
                 self._ask([one for one in found if one is not None])
         except BaseException:
             for one in filter(None, found):
@@ -117,7 +118,7 @@ class CommandSession:
             raise
         code = together(run_async(self._send_all, found))
         ended = [one for one in self.outcomes.values() if not isinstance(one, str)]
-        if self._has_several:
+        if len(ended) > 1:
             screen.show_total(self._console, ended)
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
@@ -184,9 +185,7 @@ class CommandSession:
             return None
         question = question_about(prepared, self._estimate)
         self._shown |= set(question.warnings)
-        if is_agreed:  # nobody decides, and the result says it
-            question = replace(question, examples=())
-        show_question(self._console, question)
+        show_question(self._console, question, is_agreed=is_agreed)
         return prepared
 
     def _report_error(self, number: int, file: str, error: object) -> None:
@@ -199,8 +198,7 @@ class CommandSession:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "nothing was sent: a question needs a terminal. Add --yes to send without asking, "
-                "or --simulate to send to the simulator"
+                "nothing was sent: a question needs a terminal. Add --yes to send without asking"
             )
         with suppress(click.Abort):  # Ctrl-C or Ctrl-D means no
             if click.confirm("Send this?", default=False, err=True):

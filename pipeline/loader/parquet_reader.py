@@ -68,7 +68,9 @@ class ParquetReader:
         self.zoneless = tuple(
             node.name
             for node in footer.columns
-            if node.name in self.columns and any(leaf.physical == INT96 for leaf in node.leaves)
+            if node.name in self.columns
+            and any(leaf.physical == INT96 for leaf in node.leaves)
+            and getattr(self._read[node.name].dtype, "time_zone", None) is None
         )
         self.offsets: Mapping[str, str] = {
             name: offset for name, offset in footer.offsets.items() if name in self.columns

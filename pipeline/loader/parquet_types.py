@@ -109,7 +109,9 @@ def _asked_for(dtype: pl.DataType, leaves: Iterator[Leaf]) -> pl.DataType:
         return pl.List(_asked_for(_instance(dtype.inner), leaves))
     if isinstance(dtype, pl.Array):
         return pl.Array(_asked_for(_instance(dtype.inner), leaves), dtype.size)
-    return pl.Datetime("us") if next(leaves).physical == INT96 else dtype
+    if next(leaves).physical != INT96:
+        return dtype
+    return pl.Datetime("us", dtype.time_zone if isinstance(dtype, pl.Datetime) else None)
 
 
 def _as_text(cell: pl.Expr, dtype: pl.DataType, leaves: Iterator[Leaf]) -> pl.Expr:

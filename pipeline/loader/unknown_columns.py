@@ -1,4 +1,4 @@
-"""Reports unknown columns: a few of them one by one, many in one fault. Pure."""
+"""Reports unknown columns: those that may be misspelt one by one, others in one fault. Pure."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ def unknown_columns(
 ) -> list[Fault]:
     """The faults for unknown columns.
 
-    Up to SHOWN columns have a fault each. Of more, each that may be misspelt has a fault, and the
-    rest share one.
+    Each that may be misspelt has a fault, up to SHOWN of them; the rest share one.
 
     names    the unknown columns, trimmed, at least one
     near     returns a similar known name and the section of the configuration to rename it in
@@ -42,8 +41,6 @@ def unknown_columns(
     'Under [s] write ignore = ["dwh_*"]'
     """
     guesses = {name: guess for name in names[:_NEAR_TRIED] if (guess := near(name))}
-    if len(names) <= SHOWN:
-        return [_one(name, guesses.get(name), section, labels, file) for name in names]
     misspelt = list(guesses)[:SHOWN]
     faults = [_one(name, guesses[name], section, labels, file) for name in misspelt]
     rest = [name for name in names if name not in misspelt]

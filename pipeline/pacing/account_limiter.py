@@ -44,7 +44,6 @@ class AccountLimiter:
         self._limiter = limiter
         self._run = run
         self._blocks: set[anyio.CancelScope] = set()
-        self._waiting: set[asyncio.Future[bool]] = set()
         self._callbacks: dict[Callable[[], None], Callable[[], None]] = {}  # -> what removes it
         self.is_closed = False
         self.cancelled = 0
@@ -137,25 +136,26 @@ class AccountLimiter:
         """
         if self.is_closed:
             return False
+        cancelled = self.cancelled
         has_taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def call() -> None:
             if has_taken.done():
                 return
-            if not self._is_sure:
+            if self.cancelled != cancelled:
+                has_taken.set_result(False)
+            elif not self._is_sure:
                 self.call_when_free(call)
-                return
-            try:
-                take()
-            finally:
-                has_taken.set_result(True)
+            else:
+                try:
+                    take()
+                finally:
+                    has_taken.set_result(True)
 
-        self._waiting.add(has_taken)
         self.call_when_free(call)
         try:
             return await has_taken
         finally:
-            self._waiting.discard(has_taken)
             if remove := self._callbacks.pop(call, None):
                 remove()
 
@@ -166,9 +166,6 @@ class AccountLimiter:
         for callback, remove in callbacks.items():
             remove()
             asyncio.get_running_loop().call_soon(callback)
-        for has_taken in self._waiting:
-            if not has_taken.done():
-                has_taken.set_result(False)
 
     def close(self) -> None:
         """Give no more permits, end every wait and cancel the blocks of `while_open`."""

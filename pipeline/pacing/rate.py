@@ -141,7 +141,8 @@ class Rate:
     @property
     def is_stray(self) -> bool:
         """True if a refusal that comes now has another reason."""
-        return self.has_strays and self._accepted > 0
+        in_a_row = 0 if self._accepted else self._in_a_row
+        return self.has_strays and in_a_row < self._suspicion.longest_run
 
     def _count_refusal(self, accepted: int, accepted_per_s: float) -> None:
         self._suspicion.on_success(accepted)
@@ -169,7 +170,8 @@ class Rate:
         return is_refused_again or self._suspicion.is_enough
 
     def _fall(self, accepted_per_s: float, now_s: float, *, is_regular: bool) -> None:
-        if self._in_a_row >= SUDDEN and self._before_per_s > CLEARLY_LESS * self.per_s:
+        is_sudden = self._in_a_row >= SUDDEN and self._before_per_s > CLEARLY_LESS * self.per_s
+        if is_sudden or len(self._left_s) < FEWEST:
             self._cut(self.per_s, HALF, now_s, hold_s=2 * SETTLE_S)
         elif is_regular or self._is_rising() or now_s >= self._hold_until_s:
             self._stretch_s = SHORT_S
@@ -229,12 +231,13 @@ class Rate:
             return
         if _since(now_s - _EVERY_S, reversed(self._left_s)) < _USED * self.per_s * _EVERY_S:
             return
-        self._suspicion.on_raised()
         ceiling_per_s = self._ceiling_per_s
         if ceiling_per_s is not None and self.per_s >= ceiling_per_s * RISE_TO:
             ceiling_per_s = self._ceiling_per_s = None
         grows = QUICK_RISE if ceiling_per_s is None else RISE
-        self.per_s = min(self.most_per_s, self.per_s * grows)
+        before_per_s = self.per_s
+        self.per_s = min(self.most_per_s, before_per_s * grows)
+        self._suspicion.on_raised(self.per_s / before_per_s)
 
 
 def in_force(per_s: float, caps: Iterable[float]) -> float:

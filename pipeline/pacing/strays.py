@@ -7,6 +7,8 @@ many are accidents. That is believed for a number of requests, since a limit may
 
 from __future__ import annotations
 
+import math
+
 from pipeline.pacing.suspicion import ACCIDENTS, Suspicion
 
 COMPARED = 5
@@ -22,11 +24,15 @@ APART = 0.5
 """Least share of accidents that follow an accepted request, of what chance gives: a limit refuses
 many in a row."""
 
-MOST = 0.7
-"""Largest share that may be accidents."""
+MOST, UNSEEN = 0.7, 2
+"""Largest share that may be accidents. Few requests are taken for it as if UNSEEN more had been
+accepted."""
 
 ABOVE = 1.25
 """So many times the share that was seen is expected."""
+
+RARELY = 0.01
+"""A run of accidents that is rarer is a surprise."""
 
 BELIEVED, LONGEST = 1_000, 8_000
 """Requests for which that is believed: at first, and at most after it doubled each time."""
@@ -52,8 +58,8 @@ class Strays(Suspicion):
     """
 
     __slots__ = (
-        *("_apart", "_believe_next", "_believed", "_failed", "_futile", "_is_apart", "_seen"),
-        *("_to", "share"),
+        *("_apart", "_at", "_believe_next", "_believed", "_compared", "_failed", "_futile"),
+        *("_is_apart", "_seen", "_to", "share"),
     )
 
     def __init__(self) -> None:
@@ -63,6 +69,8 @@ class Strays(Suspicion):
         self._believe_next = BELIEVED
         self._is_apart = True  # the last request was accepted
         self._futile: float | None = None  # from this share of failures on, lowering was futile
+        self._compared = 0.0  # the share before
+        self._at = 1.0  # the level that is compared, of the one before
         self._start()
 
     def _start(self) -> None:
@@ -98,19 +106,19 @@ class Strays(Suspicion):
         """Something was lowered on this evidence, to the share `to` of what it was."""
         self.forget()
         self._to *= to
-        if self._failed < COMPARED:
-            return
-        share = self._failed / self._seen
-        left = max(0.0, 1.0 - (1.0 - share) / self._to)
-        if left <= LEFT * share:
-            self._futile = left + SAME * (share - left)
-            self._start()
+        if self._failed >= COMPARED:
+            share = self._failed / self._seen
+            if (futile := _futile(share, self._to)) is not None:
+                self._compared, self._at, self._futile = share, self._to, futile
+                self._start()
 
-    def on_raised(self) -> None:
-        """It was raised: failures from now on do not show if lowering it was futile."""
+    def on_raised(self, by: float) -> None:
+        """It was raised again, to `by` times what it was: that proves less."""
         if self.is_comparing:
-            self._futile = None
-            self._start()
+            self._at *= by
+            self._futile = _futile(self._compared, self._at)
+            if not self.is_comparing:
+                self._start()
 
     def learn(self) -> bool:
         """True if lowering was futile: then so many failures are accidents, and no evidence."""
@@ -118,7 +126,8 @@ class Strays(Suspicion):
             return False
         share = self._failed / self._seen
         is_scattered = self._apart >= APART * (1.0 - share) * self._failed
-        if not self._futile <= share <= MOST or not is_scattered:
+        least_share = self._failed / (self._seen + UNSEEN)
+        if share < self._futile or least_share > MOST or not is_scattered:
             return False
         self._futile = None
         self._believed = self._believe_next
@@ -130,6 +139,31 @@ class Strays(Suspicion):
         return True
 
     @property
+    def longest_run(self) -> int:
+        """So many accidents in a row are no surprise; 0 while few are expected.
+
+        >>> strays = Strays()
+        >>> strays.longest_run
+        0
+        >>> strays.share = 0.5
+        >>> strays.longest_run
+        7
+        """
+        return math.ceil(math.log(RARELY) / math.log(self.share)) if self.share else 0
+
+    @property
     def is_comparing(self) -> bool:
         """True if something is lowered and it is not clear yet if that was futile."""
         return self._futile is not None
+
+
+def _futile(share: float, to: float) -> float | None:
+    """The share of failures from which on lowering to the share `to` was futile; None for none.
+
+    share  of failures before
+
+    >>> _futile(0.5, 0.5), _futile(0.5, 0.9)
+    (0.25, None)
+    """
+    left = max(0.0, 1.0 - (1.0 - share) / to)
+    return left + SAME * (share - left) if left <= LEFT * share else None

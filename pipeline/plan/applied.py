@@ -29,15 +29,22 @@ class AppliedRun:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._claimed = frozenset(ledger.claimed())
 
     def backwards(self, file: JobsFile, rows: int) -> Iterator[list[Ended]]:
         """Yield the jobs of a file with their results, last row first, at most `rows` at a time.
 
-        Jobs without a result are left out.
+        Jobs without a result are left out, unless a killed process may have sent them: those are
+        `unknown`.
         """
         for frame in read_back_frames(file.path, batch_rows=rows):
             jobs = job_rows(frame)
-            found = {each.row: each for each in self._ledger.results(jobs[0].row, jobs[-1].row)}
+            found = {
+                job.row: RowResult(job.row, job.operation, account="", status=Status.UNKNOWN)
+                for job in jobs
+                if job.row in self._claimed
+            }
+            found |= {each.row: each for each in self._ledger.results(jobs[0].row, jobs[-1].row)}
             yield [(job, found[job.row]) for job in reversed(jobs) if job.row in found]
 
     def applied(

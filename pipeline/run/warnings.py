@@ -22,8 +22,7 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
     yield from _about_file(prepared.snapshot)
     if prepared.bound.repeated:
         yield (
-            f"{prepared.bound.repeated} rows share their entity with another row: "
-            "they are sent one after the other, in row order"
+            f"{prepared.bound.repeated} rows share an entity with another row: sent in row order"
         )
     for operation, rows in prepared.bound.irreversible.items():
         yield f"{counted(rows, 'row')} of {operation} cannot be undone"

@@ -25,6 +25,8 @@ ROW_GROUP_ROWS = 16_384
 _BATCH_BYTES = 16 << 20
 _FIRST_ROWS = 1024  # first frame, because rows may be long
 _QUEUED_FRAMES = 2
+_CAST = pl.ScanCastOptions(datetime_cast="nanosecond-downcast")
+"""For timestamps of 96 bits: read as microseconds, also if the Arrow schema says nanoseconds."""
 _ARROW_SCHEMA = "ARROW:schema"  # polars' own entry among the metadata
 
 
@@ -243,6 +245,7 @@ def _scan(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.Laz
         hive_partitioning=False,
         schema=None if schema is None else pl.Schema(schema),
         extra_columns="raise" if schema is None else "ignore",
+        cast_options=_CAST,
     )
 
 

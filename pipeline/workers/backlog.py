@@ -289,14 +289,12 @@ class Backlog:
         return batch
 
     def _next_fresh(self) -> Batch:
-        batch = self._open.take()
-        if not batch:
-            row = self._enter_next()
-            if row is None:
-                return []
-            batch = [row]
-        if not batch[0].job.batch:
-            return batch  # each is sent alone
+        row = self._open.pop() or self._enter_next()
+        if row is None:
+            return []
+        batch = [row]
+        if not row.job.batch:
+            return batch  # it is sent alone
         self._open.join(batch)
         while self._open.room(batch) and len(self._open) < MAX_OPEN:
             row = self._enter_next()

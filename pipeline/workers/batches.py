@@ -135,8 +135,10 @@ class OpenRows:
     >>> rows = OpenRows(batch_size=lambda _operation: 2)
     >>> for n, batch in enumerate("xyx", start=1):
     ...     rows.add(Row(JobRow(n, "op", f"e{n}", True, "{}", batch)))
-    >>> [[row.job.row for row in rows.take()] for _ in range(2)]
-    [[1, 3], [2]]
+    >>> batch = [rows.pop()]
+    >>> rows.join(batch)
+    >>> [row.job.row for row in batch], len(rows)
+    ([1, 3], 1)
     """
 
     def __init__(self, batch_size: BatchSize) -> None:
@@ -164,13 +166,9 @@ class OpenRows:
         self._count += 1
         self.chars += row.job.length
 
-    def take(self) -> Batch:
-        """Take the next rows that share a request; empty if there are none."""
-        if not self._rows:
-            return []
-        batch = [self._pop(next(iter(self._rows)))]
-        self.join(batch)
-        return batch
+    def pop(self) -> Row | None:
+        """Take the next row; None if there is none."""
+        return self._pop(next(iter(self._rows))) if self._rows else None
 
     def join(self, batch: Batch) -> None:
         """Move rows that may share its request to `batch`, until it is full."""

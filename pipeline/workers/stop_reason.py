@@ -96,7 +96,13 @@ class FirstReply:
 
 
 def describe(answer: Answer) -> str:
-    """Return what an answer says as one phrase: status, code, message and hint."""
+    """Return what an answer says as one phrase: status, code, message and hint.
+
+    A message that begins with the status has both.
+
+    >>> describe(Answer(Verdict.FATAL, "none", 401, code="http_401", message="HTTP 401: no"))
+    'HTTP 401: no'
+    """
     status = f"HTTP {answer.http_status}" if answer.http_status is not None else ""
-    parts = [part for part in (status, answer.code, answer.message, answer.hint) if part]
-    return ": ".join(parts)
+    known = () if status and answer.message.startswith(status) else (status, answer.code)
+    return ": ".join(part for part in (*known, answer.message, answer.hint) if part)

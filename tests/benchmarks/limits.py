@@ -123,13 +123,7 @@ it takes another.
 (two, on the two cores of the database, wrote 27,000 to 77,000 rows/s together); a slower disk; failover to a
 standby, which may lose acknowledged rows unless it is synchronous; pgbouncer; clocks that are set.
 
-{measured}{read_back}## Figures
-
-In `docs/limits.json`:
-
-| figure | value | origin |
-| --- | --- | --- |
-{figures}
+{measured}{read_back}`make limits` prints the costs that it takes from `docs/limits.json` and `docs/benchmarks.json`, each with its origin.
 """  # noqa: E501 - lines of a page
 
 
@@ -184,10 +178,6 @@ def page(kept: Mapping[str, Any], made: Mapping[str, Any]) -> str:
         ttl_s=TTL_S,
         renew_s=RENEW_EVERY_S,
         table="\n".join(map(_line, CASES, outcomes)),
-        figures="\n".join(
-            f"| {each.says} | {_figure(name, each.value)} | {each.origin} |"
-            for name, each in figures.items()
-        ),
         measured=beside(kept["measured"], costs),
         read_back=read_back(kept["read_back"]),
         hours_small=small.send_s / 3600,
@@ -361,8 +351,10 @@ def read() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and print what it calculates with."""
     PAGE.write_text(page(*read()))
+    for name, each in figures_of(*read()).items():
+        print(f"{each.says}: {_figure(name, each.value)} ({each.origin})")
     print(f"Wrote {PAGE}.")
 
 

@@ -193,8 +193,13 @@ def test_a_pause_in_mid_run_is_announced_and_lifting_it_ends_the_wait(tmp_path):
         ("Retry-After", "1e999"),
         ("Retry-After", "Thu, 01 Jan 1970 00:00:00 GMT"),
         ("Retry-After", "Fri, 31 Dec 99999 23:59:59 GMT"),
+        ("Retry-After", "Thu, 01 Jan 2099 00:00:00 GMT"),
+        ("Retry-After", "999999999"),
     ],
-    ids=["zero", "negative", "nan", "infinity", "5000-digits", "exponent", "past", "no-year"],
+    ids=[
+        *("zero", "negative", "nan", "infinity", "5000-digits", "exponent", "past", "no-year"),
+        *("2099", "31-years"),
+    ],
 )
 def test_what_cannot_be_meant_is_no_hint(tmp_path, header, value):
     with shop_that({"b": (429, {header: value})}) as (url, _):
@@ -210,15 +215,12 @@ def test_a_moment_since_1970_is_that_moment(tmp_path, digits):
         assert send(tmp_path, "one", "a", "b", "c").code == 0
 
 
-@pytest.mark.parametrize(
-    "value", ["99999999999", "999999999", "Fri, 31 Dec 9999 23:59:59 GMT"], ids=str
-)
-def test_what_is_far_too_long_stops_the_account_and_is_bounded(tmp_path, value):
-    with shop_that({"b": wait(value)}) as (url, _):
+def test_what_is_far_too_long_stops_the_account(tmp_path):
+    with shop_that({"b": wait(31_622_400)}) as (url, _):
         configure(tmp_path, url, more=OFTEN)
         stopped = send(tmp_path, "one", "b", "a", "c")
         assert stopped.code == 3
-        assert f"Retry-After: {value}" in stopped.words
+        assert "Retry-After: 31622400" in stopped.words
         assert "a pause of 31622" in stopped.words  # 366 days
         assert statuses(tmp_path) == {"not_attempted": 3}
 

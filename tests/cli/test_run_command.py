@@ -260,6 +260,7 @@ def test_a_broken_file_among_others_is_exit_code_1(shop, vendor):
     ended = typed(shop, "run", "--yes")
     assert ended.code == 1
     assert "b.csv, row 1 (line 2)" in ended.words
+    assert "3 files: All 3 rows updated." in ended.words
     assert sorted(entry["id"] for entry in vendor.get("log")) == ["c1", "c3", "c4"]
     assert [Path(each["input"]["file"]).name for each in summaries(shop)] == [
         "a.csv",
@@ -275,6 +276,12 @@ def test_files_are_meant_by_path_folder_and_glob_and_taken_once(shop, vendor):
     ended = typed(shop, "run", "--yes", f"{folder}/a-*.csv", f"{folder}/a-1.csv")
     assert ended.code == 0
     assert sorted(entry["id"] for entry in vendor.get("log")) == ["c1", "c2"]
+    assert "2 files: All 2 rows updated." in ended.words
+    drop(shop, coupon(2) + ",x", name="a-2.csv")
+    one = typed(shop, "run", "--yes", f"{folder}/a-2.csv", f"{folder}/b-1.csv")
+    assert one.code == 1
+    assert "b-1.csv: 1 of 1 row updated." in one.words
+    assert "1 file:" not in one.words
     none = typed(shop, "run", "--yes", f"{folder}/x*.csv")
     assert none.code == 2
     assert f"{folder}/x*.csv: no file matches" in none.words

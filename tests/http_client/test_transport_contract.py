@@ -16,9 +16,6 @@ import pytest
 
 from pipeline.http_client.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
-from pipeline.model.quota import Quota
-from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.permits import exchange, permit_for
 from tests.http_client.servers import (
     NO_CONTENT,
     OK,
@@ -32,7 +29,6 @@ from tests.http_client.servers import (
 )
 from tests.http_client.tls_files import Authority
 from tests.waiting import until_async
-from tests.workers.drive import limiter_of
 
 AUTHORIZATION = "Basic c2VjcmV0"
 BODY = b'{"name":{"en":"Sword"}}'
@@ -1129,25 +1125,6 @@ async def test_a_request_keeps_what_was_signed_when_it_was_started():
     assert server.seen[0].headers["authorization"] == "Bearer first-token"
     assert answer.body == b"Bearer first-token"
     assert answer.hide("Bearer first-token") == "Bearer ***"
-
-
-@pytest.mark.parametrize(
-    "quota", [Quota(1, 10.0), Quota(10, 60.0), Quota(1, 10.0, is_burst=True), Quota(1, 3600.0)]
-)
-async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, quota):
-    authority = Authority.made_in(tmp_path)
-    tls = authority.server()
-    tls.sni_callback = lambda *_: time.sleep(0.03)
-    account_limiter = AccountLimiter(limiter_of(quota))
-    async with serving(answering(OK), tls=tls) as server:
-        link = a_link(server, ca_file=authority.ca_file)
-        async with Transport(link, authorization=None, in_flight=1) as sender:
-            permit = await permit_for(sender, account_limiter, time.monotonic)
-            assert permit is not None
-            answer = await exchange(sender, permit, a_request())
-    assert isinstance(answer, Reply)
-    assert permit.number == 0
-    assert len(server.seen) == 1
 
 
 async def test_a_key_that_travels_in_a_vendors_own_header_is_hidden_as_well():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
 import anyio
 import pytest
 
+from pipeline.http_client.transport import Transport
 from pipeline.http_client.wire import OnReply, send
 from pipeline.model import NoReply, Reply, Request
 from pipeline.model.quota import Quota
@@ -16,7 +18,11 @@ from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.permits import exchange, permit_for
+from tests.http_client.servers import OK, answering, serving
+from tests.http_client.test_transport_contract import a_link, a_request
+from tests.http_client.tls_files import Authority
 from tests.scenarios import virtual_time
+from tests.workers import drive
 
 REQUEST = Request("GET", "/a")
 REPLY = Reply(200, {}, b"")
@@ -229,3 +235,22 @@ def test_a_bug_in_reading_the_reply_is_raised():
             await send(SlowWire(ZeroDivisionError()), REQUEST)
 
     virtual_time.run(main)
+
+
+@pytest.mark.parametrize(
+    "quota", [Quota(1, 10.0), Quota(10, 60.0), Quota(1, 10.0, is_burst=True), Quota(1, 3600.0)]
+)
+async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, quota):
+    authority = Authority.made_in(tmp_path)
+    tls = authority.server()
+    tls.sni_callback = lambda *_: time.sleep(0.03)
+    account_limiter = AccountLimiter(drive.limiter_of(quota))
+    async with serving(answering(OK), tls=tls) as server:
+        link = a_link(server, ca_file=authority.ca_file)
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            permit = await permit_for(sender, account_limiter, time.monotonic)
+            assert permit is not None
+            answer = await exchange(sender, permit, a_request())
+    assert isinstance(answer, Reply)
+    assert permit.number == 0
+    assert len(server.seen) == 1

@@ -169,6 +169,16 @@ def test_refusals_that_come_as_regularly_as_a_limit_do_not_end_it_either():
     assert lowest >= 20.0
 
 
+def test_refusals_of_the_first_requests_halve_the_rate_since_so_few_show_no_limit():
+    rate = Rate(50.0, most_per_s=50.0)
+    rate.on_sent(0.0)
+    rate.accepted()
+    for n in range(1, 6):
+        rate.on_sent(n / 50)
+        rate.refused(n / 50, n / 50)
+    assert rate.per_s == 25.0
+
+
 def test_a_sudden_refusal_of_everything_halves_the_rate_for_a_short_time():
     rate = Rate(100.0, most_per_s=100.0)
     for n in range(200):

@@ -35,13 +35,14 @@ def test_lowering_was_futile_if_as_many_are_refused_after_it(before, to, after, 
     assert strays.learn() is is_futile
 
 
-def test_what_is_raised_meanwhile_proves_nothing():
+@pytest.mark.parametrize(("by", "is_futile"), [(1.04, True), (1.9, False)])
+def test_what_is_raised_again_to_nearly_what_it_was_proves_nothing(by, is_futile):
     strays = Strays()
     refuse(strays, 4, 1)
     strays.on_lowered(0.5)
-    strays.on_raised()
+    strays.on_raised(by)
     refuse(strays, 4, 1)
-    assert not strays.learn()
+    assert strays.learn() is is_futile
 
 
 def test_a_share_that_was_learned_is_no_evidence_and_is_believed_for_a_while():

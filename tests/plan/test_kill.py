@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.cli.command import start, typed
@@ -123,3 +124,23 @@ def test_what_an_entity_held_before_tells_if_a_killed_run_has_changed_it(tmp_pat
         assert statuses(tmp_path, newest(tmp_path)) == {"updated": len(entities)}
         sent = Counter(e["id"] for e in vendor.get("log") if e["method"] == "PATCH")
         assert sent == dict.fromkeys(entities, 1)
+
+
+@pytest.mark.timeout(120)
+def test_undo_restores_what_was_in_flight_when_a_run_was_killed(tmp_path):
+    script, file = tmp_path / "script.toml", tmp_path / "offers.csv"
+    script.write_text(HANG)
+    entities = ["first", *(f"hang-{n}" for n in range(1, 5))]
+    rows = [f"{entity},approved" for entity in entities]
+    file.write_text("\n".join(["instance_id,status", *rows]) + "\n")
+    with simulator("--script", str(script)) as vendor:
+        configure_all(tmp_path, vendor)
+        asked = ["--record-previous", "--operation", "adobe.fallback-offer", str(file)]
+        process = start(tmp_path, "run", "--yes", *asked)
+        until(lambda: vendor.stats()["in_flight"] == len(entities) - 1)
+        process.kill()
+        process.communicate()
+        planned = typed(tmp_path, "undo", newest(tmp_path), "--plan-only", "-o", "back.parquet")
+    assert planned.code == 0, planned
+    plan = pl.read_parquet(tmp_path / "back.parquet")
+    assert sorted(plan["note"]) == [f"undoes row {n}" for n in range(1, len(entities) + 1)]

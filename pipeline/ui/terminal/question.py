@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
@@ -65,12 +66,18 @@ class Question:
     is_simulated: bool = False
 
 
-def show_question(console: Console, question: Question, *, would: bool = False) -> None:
-    """Show what a run will send, or would send; the caller reads the answer."""
+def show_question(
+    console: Console, question: Question, *, would: bool = False, is_agreed: bool = False
+) -> None:
+    """Show what a run will send, or would send; the caller reads the answer.
+
+    is_agreed  nobody is asked: without a box, and without examples, which the result has
+    """
     table = pairs()
-    table.add_row("file", plain_text(str(question.file)))
+    if not is_agreed:
+        table.add_row("file", plain_text(str(question.file)))
     table.add_row("rows", _rows_text(question))
-    for example in question.examples:
+    for example in () if is_agreed else question.examples:
         table.add_row("", plain_text(example, "dim"))
     for target in question.targets:
         table.add_row("account", _target_text(target))
@@ -82,8 +89,12 @@ def show_question(console: Console, question: Question, *, would: bool = False) 
         table.add_row("until", plain_text(question.until))
     for warning in question.warnings:
         table.add_row("warning", plain_text(warning, "yellow"))
-    title = "Would send" if would else "About to send"
-    title += " to the simulator" if question.is_simulated else ""
+    to = "to the simulator" if question.is_simulated else ""
+    if is_agreed:
+        console.print(plain_text(", ".join(filter(None, (str(question.file), to))), "bold"))
+        console.print(Padding(table, (0, 0, 0, 2)))
+        return
+    title = f"{'Would send' if would else 'About to send'} {to}".rstrip()
     console.print(Panel(table, title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
 
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
 LONGEST_S = 366 * 86_400.0
-"""Longest wait; a longer one is shortened to it."""
+"""Longest wait that a vendor can mean; a longer one is none."""
 
 LONGEST_LIFETIME_S = 30 * 86_400.0
 """Longest lifetime of a token. Vendors give hours; milliseconds would read as years."""
@@ -70,6 +70,8 @@ def wait_s(text: str, now_s: float) -> float | None:
     (7.0, 2.0, 2.0)
     >>> wait_s("0", 0.0), wait_s("1700000000", 1.8e9), wait_s("soon", 0.0)
     (None, None, None)
+    >>> wait_s("Thu, 01 Jan 2099 00:00:00 GMT", 1.8e9) is None
+    True
     """
     numbers = [number(part) for part in text.split(",")]
     known = [value for value in numbers if value is not None]
@@ -77,7 +79,7 @@ def wait_s(text: str, now_s: float) -> float | None:
         waits = [_from_now_s(value, now_s) for value in known]
         return max((each for each in waits if each is not None), default=None)
     until_s = moment_s(text)
-    return None if until_s is None else _bounded(until_s - now_s)
+    return None if until_s is None else _meant(until_s - now_s)
 
 
 def _from_now_s(value: float, now_s: float) -> float | None:
@@ -85,13 +87,13 @@ def _from_now_s(value: float, now_s: float) -> float | None:
         return None
     for least, per_second in _MOMENTS:
         if value >= least:
-            return _bounded(value / per_second - now_s)
-    return _bounded(value)
+            return _meant(value / per_second - now_s)
+    return _meant(value)
 
 
-def _bounded(seconds: float) -> float | None:
-    """Limit a wait to LONGEST_S; None for zero, the past and NaN."""
-    return min(seconds, LONGEST_S) if seconds > 0 else None
+def _meant(seconds: float) -> float | None:
+    """A wait of at most LONGEST_S; None for more, zero, the past and NaN."""
+    return seconds if 0 < seconds <= LONGEST_S else None
 
 
 def moment_s(date: str) -> float | None:

@@ -224,6 +224,18 @@ def test_the_question_at_80_columns() -> None:
     ]
 
 
+def test_what_is_sent_without_a_question_at_80_columns() -> None:
+    assert printed(lambda console: show_question(console, QUESTION, is_agreed=True), 80) == [
+        "inputs/xsolla.coupon/campaign-2025-11.csv",
+        "  rows     60,000, 12 of them invalid and not sent; 3 blank lines left out",
+        "  account  shop  xsolla at https://store.xsolla.com, project 44056",
+        "           59,000 rows of xsolla.coupon, 988 rows of xsolla.bonus-promotion",
+        "           59,988 requests, about 1 h at 20/s, 1000/min (assumed)",
+        "  clears   xsolla.coupon: date_start, date_end",
+        "  warning  [bold]tags[/bold] is ignored",
+    ]
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_nothing_is_wider_than_the_terminal_but_the_path(width: int) -> None:
     pages = [
