@@ -57,7 +57,7 @@ OUTAGE = Outage()
 
 
 def slept_s() -> float:
-    """Seconds since boot in which this machine slept: its monotonic clock stood still meanwhile."""
+    """Seconds since boot in which this machine slept, which its monotonic clock does not count."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
