@@ -116,7 +116,7 @@ bench-cpu: .venv/dev ## CPU time a row of two workers beside one's, and the serv
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
 	@$(BIN)/python -m tests.benchmarks.many_runs $(ARGS)
 
-bench-accounts: .venv/dev ## what 50 accounts at 20/s each use of their quotas in one process, and its CPU (two minutes)
+bench-accounts: .venv/dev ## what 50 accounts at 20/s, and one at 500/s, use of their quotas in one process, and its CPU (three minutes)
 	@$(BIN)/python -m tests.benchmarks.many_accounts $(ARGS)
 
 limits: .venv/dev ## simulate a hundred workers, and write docs/scale.md

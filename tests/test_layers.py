@@ -41,7 +41,12 @@ MAY_USE: dict[str, set[str]] = {
     "sign_in": {"model", "vendors", "pacing", "http_client", "anyio", "pydantic", "yarl"},
     "workers": {
         *("model", "pacing", "vendors", "sign_in.auth"),
-        *("http_client.wire", "http_client.masking", "http_client.link_urls"),
+        *(
+            "http_client.wire",
+            "http_client.masking",
+            "http_client.link_urls",
+            "http_client.patient_loop",
+        ),
         *("anyio", "multidict", "pydantic"),
     },
     "store": {"model", "pydantic_core", "polars", "psycopg"},
@@ -67,6 +72,7 @@ MAY_USE: dict[str, set[str]] = {
             "workers",
             "sign_in",
             "http_client.wire",
+            "http_client.patient_loop",
             "runs",
             "reporter",
             "ui",
@@ -153,7 +159,7 @@ DECISIONS = {
         "watch": "expected_files marks names settling",
         "workers": (
             "answers backlog batches bisection claim_ahead coalescing "
-            "entity_order exchange_text fail_fast own_answers precheck probes refusals "
+            "entity_order exchange_text fail_fast own_answers patience precheck probes refusals "
             "reply_certainty row stop_reason traffic"
         ),
     }.items()

@@ -34,6 +34,7 @@ class Received(NamedTuple):
     is_cut      the body was longer than allowed; `body` holds at least the allowed bytes
     is_early    the reply was complete before the request was written
     received_s  UTC seconds since 1970 when the head was complete
+    came_s      monotonic seconds: its bytes had arrived then; 0 if that was just now
     """
 
     first: bytes
@@ -44,6 +45,7 @@ class Received(NamedTuple):
     is_early: bool
     received_s: float
     standing: ReplyStanding
+    came_s: float
 
 
 class LostReplyError(Exception):
@@ -63,6 +65,11 @@ class LostReplyError(Exception):
         self.cause = cause
 
 
+def unknown(_file_number: int) -> float:
+    """As `arrived_s` of a connection, if nothing tells."""
+    return 0.0
+
+
 OnDone = Callable[["Received | LostReplyError"], None]
 """Called once with what came of a request. The connection is free then, or closed."""
 
@@ -72,6 +79,8 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     max_body_bytes  a longer reply is cut, and its connection closed
     on_end          called once, when the transport has closed; with the error that closed it
+    arrived_s       number of a socket -> monotonic seconds when the bytes arrived that were read
+                    just now; 0 if it is unknown
     file_number     of its socket
     opened_s, idle_since_s  by the loop's clock; the second is the caller's
     has_replied     the last request brought a reply; False before the first
@@ -85,8 +94,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         *,
         max_body_bytes: int,
         on_end: Callable[[Exception | None], None],
+        arrived_s: Callable[[int], float] = unknown,
     ) -> None:
         self._transport = transport
+        self._arrived_s = arrived_s
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser(max_body_bytes)
@@ -177,6 +188,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             is_early,
             self._received_s,
             standing,
+            self._arrived_s(self.file_number),
         )
         parser.begin()  # an idle connection keeps no body
         on_done(received)

@@ -21,7 +21,9 @@ from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
 from pipeline.http_client.backoff import ConnectBackoff, ReuseRest
-from pipeline.http_client.connection import HttpConnection
+from pipeline.http_client.connection import HttpConnection, unknown
+from pipeline.http_client.dated_socket import CAN_DATE, DatedSocket
+from pipeline.http_client.patient_loop import PatientLoop, PatientSelector
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
@@ -70,7 +72,8 @@ class Connections:
     ) -> None:
         self._url, self._proxy, self._tls = url, proxy, tls
         self._max_body_bytes = max_body_bytes
-        self._make_socket = socket_maker(unacknowledged_s)
+        self._unacknowledged_s = unacknowledged_s
+        self._patience: PatientSelector | None = None
         self._slots = anyio.Semaphore(limit, fast_acquire=True)
         self._backoff = ConnectBackoff()
         self._rest = ReuseRest()
@@ -84,13 +87,14 @@ class Connections:
         self._connector: aiohttp.TCPConnector
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self._patience = loop.patience if isinstance(loop, PatientLoop) else None
         self._connector = aiohttp.TCPConnector(
             limit=0,
             ssl=True if self._tls is None else self._tls,
             force_close=True,  # what it opens is kept here
             ttl_dns_cache=DNS_TTL_S,
-            socket_factory=self._make_socket,
+            socket_factory=socket_maker(self._unacknowledged_s, self._patience),
         )
         return self
 
@@ -226,7 +230,12 @@ class Connections:
                 del self._open[connection.file_number]
                 self._selector.unregister(connection.file_number)
 
-        connection = HttpConnection(transport, max_body_bytes=self._max_body_bytes, on_end=ended)
+        connection = HttpConnection(
+            transport,
+            max_body_bytes=self._max_body_bytes,
+            on_end=ended,
+            arrived_s=unknown if self._patience is None else self._patience.arrived_s,
+        )
         if connection.file_number in self._open:  # of one that is not over yet
             self._selector.unregister(connection.file_number)
         self._open[connection.file_number] = connection
@@ -256,16 +265,25 @@ class Connections:
             self._sweep_later(self._idle[0].idle_since_s + IDLE_S - self._loop.time())
 
 
-def socket_maker(unacknowledged_s: float) -> Callable[[AddressInfo], socket.socket]:
+def socket_maker(
+    unacknowledged_s: float, patience: PatientSelector | None = None
+) -> Callable[[AddressInfo], socket.socket]:
     """What makes sockets whose bytes the system gives up if they are not acknowledged for so long.
 
     Otherwise it would deliver a request after a network was parted for minutes, when another
     process has the lease of its row, and has sent newer ones. Infinity: as long as the system does.
+
+    patience  of the event loop, if it has any: learns when bytes arrived
     """
 
     def make(info: AddressInfo) -> socket.socket:
         family, kind, protocol, *_ = info
-        made = socket.socket(family, kind, protocol)
+        made: socket.socket
+        if patience is not None and CAN_DATE:
+            made = dated = DatedSocket(family, kind, protocol)
+            dated.date_for(patience)
+        else:
+            made = socket.socket(family, kind, protocol)
         made.setblocking(False)
         if unacknowledged_s < math.inf and USER_TIMEOUT is not None:
             milliseconds = max(1, int(max(0.0, unacknowledged_s) * 1000))

@@ -201,6 +201,7 @@ class Transport:
             came.received_s,
             came.standing,
             mask.hide,
+            came.came_s,
         )
 
 

@@ -101,6 +101,7 @@ class Reply(NamedTuple):
     received_s  time when the headers arrived, UTC seconds since 1970
     standing    None if it cannot change
     hide        removes the secrets of the request from a text about this reply
+    came_s      monotonic seconds when it arrived, if that was before it was read; else 0
     """
 
     status: int
@@ -110,6 +111,7 @@ class Reply(NamedTuple):
     received_s: float = 0.0
     standing: ReplyStanding | None = None
     hide: Callable[[str], str] = _unchanged
+    came_s: float = 0.0
 
 
 UNSURE_WHOSE = frozenset({"surplus_reply", "early_reply"})

@@ -71,10 +71,15 @@ class AccountLimiter:
         """True if replies change only counts: `on_successes` is enough for answers that are OK."""
         return self._limiter.is_plain
 
-    def on_successes(self, permits: Sequence[Permit]) -> None:
-        """As `Permit.on_reply` and `on_answer` for each of `permits`, while `is_plain`."""
+    def on_successes(
+        self, permits: Sequence[Permit], trips_s: Sequence[tuple[float, float]]
+    ) -> None:
+        """As `Permit.on_reply` and `on_answer` for each of `permits`, while `is_plain`.
+
+        trips_s  when each was sent, and when its reply arrived
+        """
         numbers = [permit.number for permit in permits if permit.number is not None]
-        self._limiter.on_successes(numbers, [permit.left_s for permit in permits])
+        self._limiter.on_successes(numbers, trips_s)
 
     @contextmanager
     def while_open(self) -> Iterator[None]:
@@ -109,18 +114,20 @@ class AccountLimiter:
         until_s = self._sure_until_s()
         return until_s == math.inf or self._limiter.now_s() < until_s
 
-    def call_when_free(self, callback: Callable[[], None]) -> None:
+    def call_when_free(self, callback: Callable[[], None], look_in_s: float = 0.0) -> None:
         """Call `callback` once, in the event loop, when it is worth calling `free` again.
 
         Also if this limiter is closed or `cancel_waits` is called meanwhile; once it is closed,
         `callback` is not called. While it waits, a further call changes nothing. One that is called
         in its turn may take one permit if others wait, and all there are if nobody does.
+
+        look_in_s  seconds after which to look first, if nobody waits; 0: when there is a permit
         """
         if self.is_closed or callback in self._callbacks:
             return
         call = partial(self._call, callback)
         if self._is_sure:
-            self._callbacks[callback] = self._limiter.call_when_free(call)
+            self._callbacks[callback] = self._limiter.call_when_free(call, look_in_s)
         else:
             again = asyncio.get_running_loop().call_later(SURE_AGAIN_S, call)
             self._callbacks[callback] = again.cancel

@@ -114,18 +114,21 @@ class Concurrency:
         if verdict in {Verdict.THROTTLED, Verdict.TRANSIENT}:
             self._on_failure(left_s, now_s, is_refusal=verdict is Verdict.THROTTLED)
         elif verdict in {Verdict.OK, Verdict.REJECTED}:
-            self.on_successes((left_s,), now_s)
+            self.on_successes(((left_s, now_s),), now_s)
 
-    def on_successes(self, lefts_s: Sequence[float], now_s: float) -> None:
-        """As `on_answer` with OK for each request, sent at `lefts_s`; all answers came at once."""
+    def on_successes(self, trips_s: Sequence[tuple[float, float]], now_s: float) -> None:
+        """As `on_answer` with OK for each request; all answers were read at once.
+
+        trips_s  when each request was sent, and when its reply arrived
+        """
         is_suspected = not self._suspicion.is_none
         careful_since_s = self._careful_since_s
-        if careful_since_s is not None and max(lefts_s) >= careful_since_s:
+        if careful_since_s is not None and max(trips_s)[0] >= careful_since_s:
             self._careful_since_s = None
-        for left_s in lefts_s:
+        for left_s, came_s in trips_s:
             if is_suspected:
                 self._suspicion.on_success()
-            self._sum_s += now_s - left_s
+            self._sum_s += came_s - left_s
             self._count += 1
             if now_s >= self._ends_s and self._count >= min(FEWEST, int(self._limit)):
                 self._end_round(left_s, now_s)

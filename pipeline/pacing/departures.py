@@ -78,17 +78,22 @@ class Departures:
             self._learn_from_replies()
             self._log(left_s, self._counts_from_s(left_s, now_s, reply))
         elif isinstance(reply, Reply):
-            self._add_replies([(left_s, now_s)])
+            self._add_replies([(left_s, reply.came_s or now_s)])
         else:
             counts_from_s = self._counts_from_s(left_s, now_s, reply)
             self._log(left_s, counts_from_s)
             self._unrecorded.add(counts_from_s)
         return is_in_time
 
-    def on_replies(self, numbers: Sequence[int], lefts_s: Sequence[float], now_s: float) -> bool:
-        """As `on_reply` for requests that got a Reply, while `is_plain`."""
+    def on_replies(
+        self, numbers: Sequence[int], trips_s: Sequence[tuple[float, float]], now_s: float
+    ) -> bool:
+        """As `on_reply` for requests that got a Reply, while `is_plain`.
+
+        trips_s  when each was sent, and when its reply arrived
+        """
         is_in_time = now_s <= min(map(self.in_flight.pop, numbers)) + MAX_WAY_S
-        self._add_replies([(left_s, now_s) for left_s in lefts_s])
+        self._add_replies(trips_s)
         return is_in_time
 
     @property
@@ -109,6 +114,8 @@ class Departures:
     def _learn_from_replies(self) -> None:
         """Count the requests that got replies from when they count, in the order of the replies."""
         replies, self._replies = self._replies, []
+        if not replies:
+            return
         counted = Counter[tuple[float, float]]()
         for left_s, came_s in replies:
             counted[left_s, self._margin.on_reply(left_s, came_s)] += 1
@@ -122,7 +129,7 @@ class Departures:
 
     def _counts_from_s(self, left_s: float, now_s: float, reply: object) -> float:
         if isinstance(reply, Reply):
-            return self._margin.on_reply(left_s, now_s)
+            return self._margin.on_reply(left_s, reply.came_s or now_s)
         if isinstance(reply, NoReply) and not reply.may_have_arrived:
             return left_s
         return now_s  # it may have arrived until now

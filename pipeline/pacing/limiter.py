@@ -32,6 +32,9 @@ TOGETHER_S, MANY = 0.004, 2
 """The same if two permits or more come meanwhile: each look costs as much as sending some requests.
 Less than half of `LEARNED_CATCH_UP_S`, or slots would be lost."""
 
+LOOK_S = 0.001
+"""Seconds for which the room in the windows is not computed again until a request is sent."""
+
 MIN_WAIT_S = 1e-4
 _LONG_WAIT_S = 0.1  # a reply may end a longer wait
 
@@ -78,6 +81,7 @@ class RateLimiter:
         self._queue = PermitQueue(self._turn_in_s)
         self.is_open = True
         self._room = 0  # requests that pause, windows and record allow without another look
+        self._fresh_until_s = -math.inf  # until then that is all the room there is
         self._can_reply_free = False
         self._closed_s = -math.inf
         self._sure_until_s = math.inf
@@ -112,7 +116,7 @@ class RateLimiter:
         queue = self._queue
         if not queue.is_empty:
             most = min(most, int(queue.has_turn))
-        if most <= 0 or not self.is_sure or (self._room <= 0 and not self._find_room()):
+        if most <= 0 or not self.is_sure or not self._has_room(most):
             return 0
         most = min(most, self._room)
         return most if self._bucket is None else self._bucket.free(most)
@@ -127,12 +131,16 @@ class RateLimiter:
         self._queue.has_turn = False
         return self._count_sent(count)
 
-    def call_when_free(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def call_when_free(
+        self, callback: Callable[[], None], look_in_s: float = 0.0
+    ) -> Callable[[], None]:
         """Call `callback` once, in the event loop, when it is worth trying again.
 
         Returns a function that takes it out of the line.
+
+        look_in_s  seconds after which to look first; 0: when there is a permit
         """
-        return self._queue.call_when_free(callback)
+        return self._queue.call_when_free(callback, look_in_s)
 
     def _current_bucket(self) -> SpacingBucket | None:
         """The bucket that spreads requests at the effective rate; None if nothing bounds it."""
@@ -166,7 +174,7 @@ class RateLimiter:
         self._can_reply_free = False
         if not self.is_sure:
             return math.inf
-        if self._room > 0 or self._find_room():
+        if self._has_room(1):
             return 0.0
         if not self.is_open or self._departures.off_record_room <= 0:
             return math.inf
@@ -176,15 +184,21 @@ class RateLimiter:
         self._can_reply_free = wait_s >= _LONG_WAIT_S
         return wait_s
 
-    def _find_room(self) -> bool:
-        """Compute `_room`, for some requests at once; False if there is none."""
+    def _has_room(self, most: int) -> bool:
+        """True if there is room for a request; that for `most` is known then, if it is there."""
+        if self._room <= 0 or (self._room < most and self._clock() >= self._fresh_until_s):
+            self._find_room()
+        return self._room > 0
+
+    def _find_room(self) -> None:
+        """Compute `_room`, for some requests at once."""
         self._room, now_s = 0, self._clock()
+        self._fresh_until_s = now_s + LOOK_S
         if not self.is_open or now_s < self.pause.until_s:
-            return False
+            return
         self._room, bucket = self._departures.room(now_s), self._current_bucket()
         if bucket is not None:  # the rate may have changed when they were sent
             self._room = min(self._room, int(bucket.max_rate))
-        return self._room > 0
 
     def _forget_room(self) -> None:
         self._room = 0
@@ -194,6 +208,7 @@ class RateLimiter:
         if self._rate is not None:
             self._rate.on_sent(now_s, count)
         self._room -= count
+        self._fresh_until_s = -math.inf
         return self._departures.on_sent(count, now_s)
 
     def on_reply(self, number: int, left_s: float, reply: object) -> None:
@@ -210,16 +225,18 @@ class RateLimiter:
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
 
-    def on_successes(self, numbers: Sequence[int], lefts_s: Sequence[float]) -> None:
-        """As `on_reply` and `on_answer` for requests whose answers were OK, sent at `lefts_s`.
+    def on_successes(self, numbers: Sequence[int], trips_s: Sequence[tuple[float, float]]) -> None:
+        """As `on_reply` and `on_answer` for requests whose answers were OK.
 
         Not if the limit is learned from their replies.
+
+        trips_s  when each was sent, and when its reply arrived
         """
-        if not self._departures.on_replies(numbers, lefts_s, self._clock()):
+        if not self._departures.on_replies(numbers, trips_s, self._clock()):
             self._room = 0
         if self._can_reply_free:
             self._look_again(GRAIN_S)
-        self.pause.on_success(max(lefts_s))
+        self.pause.on_success(max(trips_s)[0])
         if self._rate is not None:
             self._rate.accepted(len(numbers))
 

@@ -34,8 +34,12 @@ class PermitQueue:
         self.is_empty = True
         self.has_turn = False
 
-    def call_when_free(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def call_when_free(
+        self, callback: Callable[[], None], look_in_s: float = 0.0
+    ) -> Callable[[], None]:
         """Call `callback` once when it is first and a permit is free.
+
+        look_in_s  there is none before; 0: that is to be found out
 
         Returns a function that takes it out of the queue.
         """
@@ -43,7 +47,7 @@ class PermitQueue:
         self._waiting[place] = callback
         if self.is_empty:
             self.is_empty = False
-            self._look_in(self._wait_s())
+            self._look_in(look_in_s or self._wait_s())
         return lambda: self._remove(place)
 
     def look_again(self, within_s: float = 0.0) -> None:

@@ -11,8 +11,8 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 import anyio
 
+from pipeline.http_client.patient_loop import PatientLoop
 from pipeline.model import ConfigError, Fault
-from pipeline.workers.patient_loop import PatientLoop
 
 VARIABLE = "PIPELINE_EVENT_LOOP"
 ASYNCIO, UVLOOP = "asyncio", "uvloop"

@@ -61,6 +61,11 @@ class InFlight(Permit):
         """What may still become known about its reply; None if nothing can, or there is none."""
         return self.came.standing if isinstance(self.came, Reply) else None
 
+    @property
+    def came_s(self) -> float:
+        """When its reply arrived, in monotonic seconds; 0 if that was when it was read."""
+        return self.came.came_s if isinstance(self.came, Reply) else 0.0
+
     def __call__(self, came: Reply | NoReply | Exception) -> None:
         """Note what came of it."""
         self.came = came
@@ -152,23 +157,29 @@ class Attempts(RequestStep):
             and not (came.body or came.is_cut)
         )
 
-    def on_successes(self, requests: Sequence[InFlight], now_s: float) -> None:
+    def on_successes(
+        self,
+        requests: Sequence[InFlight],
+        trips_s: Sequence[tuple[float, float]],
+        now_s: float,
+    ) -> None:
         """As `on_end` for each of `requests`, which are plain and ended at `now_s`.
 
         Only while the account is calm; see `AccountSender.is_calm`.
+
+        trips_s  when each was sent, and when its reply arrived
         """
-        lefts_s = [request.left_s for request in requests]
-        took_s = [now_s - left_s for left_s in lefts_s]
+        took_s = [came_s - left_s for left_s, came_s in trips_s]
         self._deps.traffic.on_end(len(requests))
         self._deps.traffic.add_latencies(took_s)
-        self._deps.concurrency.on_successes(lefts_s, now_s)
+        self._deps.concurrency.on_successes(trips_s, now_s)
         for each_s in took_s:
             self._typical_s = update_typical_s(self._typical_s, each_s)
         held, certain = list[InFlight](), list[InFlight]()
         for request in requests:
             (certain if request.standing is None else held).append(request)
         if held:
-            due_s = certain_at_s(now_s, max(lefts_s), self._typical_s or 0.0)
+            due_s = certain_at_s(now_s, max(trips_s)[0], self._typical_s or 0.0)
             is_urgent = self._is_urgent([request.batch[0] for request in held])
             self.held_replies.hold(due_s, partial(self._decide_plain, held), is_urgent=is_urgent)
         if certain:

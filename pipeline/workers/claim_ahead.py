@@ -2,7 +2,8 @@
 
 A commit takes a while. Enough rows must be claimed when it begins that none is missing before the
 next one has ended. Each of them is in doubt if the process is killed, so there are no more than
-that: a slow account claims as many as it has in flight.
+that: a slow account claims as many as it has in flight, and one whose quota lets rows leave quickly
+as many as leave soon (`patience.py`).
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ class ClaimAhead:
         self._rows = 0
         self._ran_out = False
 
-    def rows(self, limit: int) -> int:
-        """Return how many rows may wait claimed while `limit` requests may be in flight."""
-        return max(limit, self._rows)
+    def rows(self, limit: int, soon: int = 0) -> int:
+        """Return how many rows may wait claimed while `limit` requests may be in flight.
 
-    def is_low(self, limit: int, waiting: int) -> bool:
+        soon  as many leave so soon that they may be claimed together
+        """
+        return max(limit, self._rows, soon)
+
+    def is_low(self, limit: int, waiting: int, soon: int = 0) -> bool:
         """True if the next rows are claimed now, with `waiting` ones that are not sent yet.
 
         An account that is fast enough to claim ahead claims rarely: the thread that commits and the
@@ -45,7 +49,7 @@ class ClaimAhead:
         >>> ClaimAhead().is_low(limit=4, waiting=3), ClaimAhead().is_low(limit=4, waiting=2)
         (False, True)
         """
-        return waiting <= self.rows(limit) // (2 if self._rows <= limit else 4)
+        return waiting <= self.rows(limit, soon) // (2 if self._rows <= max(limit, soon) else 4)
 
     def on_ran_out(self) -> None:
         """No claimed row was left while others were being claimed."""

@@ -31,6 +31,7 @@ class Claimer:
     on_claimed  called after batches were claimed
 
     ready       batches that may be sent now, in order
+    soon        as many leave so soon that they may be claimed together
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Claimer:
         self._reads = reads
         self._owner = owner
         self._guarded = guarded
+        self.soon = 0
         self._on_ready = on_claimed
         self._call_soon = call_soon
         self._ahead = ClaimAhead()
@@ -58,16 +60,22 @@ class Claimer:
         self._claiming_batches = 0
         self.ready: deque[Planned] = deque()
 
+    @property
+    def is_low(self) -> bool:
+        """True if `take` would take batches, if there are any."""
+        waiting = len(self.ready) + self._claiming_batches
+        return self._ahead.is_low(self._concurrency.limit, waiting, self.soon)
+
     def take(self) -> None:
         """Take batches, and claim those together that are not claimed yet."""
-        limit = self._concurrency.limit
-        window: list[Planned] = []
-        if not self._ahead.is_low(limit, len(self.ready) + self._claiming_batches):
+        if not self.is_low:
             return
+        window: list[Planned] = []
         if self._recorder.is_full:  # maybe with results of other accounts
             self._recorder.call_when_room(self._call_soon)
             return
-        for batch in self._next_batches(self._ahead.rows(limit)):
+        ahead = self._ahead.rows(self._concurrency.limit, self.soon)
+        for batch in self._next_batches(ahead):
             step = self._reads.next_step(batch)
             if step is Step.PRECHECK:
                 forget_precheck(batch[0])

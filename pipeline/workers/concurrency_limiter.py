@@ -178,16 +178,16 @@ class ConcurrencyLimiter:
         """True if the vendor works and nothing has failed since: `on_successes` is enough."""
         return self._breaker.is_clear and not self._breaker.is_down and self._probe is None
 
-    def on_successes(self, lefts_s: Sequence[float], now_s: float) -> None:
-        """As `on_answer` for each request of one row, sent at `lefts_s`, that was OK.
+    def on_successes(self, trips_s: Sequence[tuple[float, float]], now_s: float) -> None:
+        """As `on_answer` for each request of one row that was OK. Only while `is_calm`.
 
-        Only while `is_calm`.
+        trips_s  when each request was sent, and when its reply arrived
         """
         before = self.limit
         self._was_reached = True
-        self._breaker.on_success(max(lefts_s))
-        self._on_judged(len(lefts_s), rows=len(lefts_s))
-        self._concurrency.on_successes(lefts_s, now_s)
+        self._breaker.on_success(max(trips_s)[0])
+        self._on_judged(len(trips_s), rows=len(trips_s))
+        self._concurrency.on_successes(trips_s, now_s)
         self.limit = self._concurrency.limit
         if self.limit > before:
             self._on_room()

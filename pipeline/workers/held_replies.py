@@ -24,7 +24,7 @@ Decide = Callable[[], None]
 GRAIN_S = 0.008
 """The shortest time between two rounds: decisions that are due meanwhile are made together."""
 
-LINGER_S = 0.050
+LINGER_S = 0.250
 """The same if no decision is urgent."""
 
 

@@ -8,6 +8,7 @@ tasks.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskGroup
 
+from pipeline.http_client.patient_loop import PatientLoop
 from pipeline.model import NoReply
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.pacing.permits import permit_for
+from pipeline.pacing.spacing import CATCH_UP_S
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
 from pipeline.workers.claimer import Claimer
 from pipeline.workers.dependencies import Dependencies
-from pipeline.workers.patient_loop import MOMENT_S, PatientLoop
+from pipeline.workers.patience import moment_s, rows_ahead
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.requests_in_flight import RequestsInFlight
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
+
+SOON_S = 0.001
+"""Seconds after which something may be taken or sent, while the quota decides when that is."""
 
 UNDECIDED_PER_PLACE = 2
 """Requests in flight, and replies that are held, per place in flight, if a result may stop the
@@ -91,6 +97,9 @@ class Pump:
         self._in_tasks = 0  # reads, and connections being opened
         self._connecting = 0
         self._waits_for_permit = False
+        self._patience: tuple[bool | None, float, int] = None, 0.0, 0  # as noted last
+        self._is_patient, self._look_in_s = False, 0.0
+        self._permit_s = -math.inf  # when the last permit came
         self._admitted = 0  # of the ready batches: they wait for a permit and have a place
         self._is_called_soon = False
         self._seen_ends = 0  # of `_in_flight.ended`, in the last turn of the loop
@@ -142,13 +151,17 @@ class Pump:
 
     def call_soon(self) -> None:
         """Look soon whether something can be taken or sent."""
-        if self._is_running and not self._is_called_soon:
-            self._is_called_soon = True
+        if not self._is_running or self._is_called_soon:
+            return
+        self._is_called_soon = True
+        if self._waits_for_permit and self._is_patient:  # mostly it comes before that
+            self._loop.call_later(SOON_S, self._guarded, self._on_call)
+        else:
             self._loop.call_soon(self._guarded, self._on_call)
 
     def _on_call(self) -> None:
         ended = len(self._in_flight.ended)
-        if ended > self._seen_ends and not self._waits_for_permit:
+        if ended > self._seen_ends and not (self._waits_for_permit or self._is_patient):
             # more may come in the next turn, and many cost little more
             self._seen_ends = ended
             self._loop.call_soon(self._guarded, self._on_call)
@@ -161,6 +174,8 @@ class Pump:
         self._is_called_soon = False
         self._in_flight.act_on_ends()
         self._pump()
+        if self._is_patient and not self._waits_for_permit:
+            self._keep_patience()
 
     def _pump(self) -> None:
         if not self._is_running:
@@ -186,11 +201,13 @@ class Pump:
 
     def _send_ready(self) -> None:
         """Send what may be sent now."""
+        while self._send_many():
+            pass
+        if self._waits_for_permit and self._owner.is_calm:
+            return
         ready, concurrency, undecided = self._ready, self._concurrency, self._undecided
         limit = concurrency.limit
         are_probes_alone = undecided.is_suspected or concurrency.is_probing
-        while self._send_many():
-            pass
         while ready:
             batch, step = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
@@ -237,18 +254,23 @@ class Pump:
 
     def _send_many(self) -> bool:
         """Send the first ready batches together, if nothing but places, connections and permits
-        decides how many; False if none was sent.
+        decides how many; False if no more can be sent at once.
         """
         ready = self._ready
-        if not self._owner.is_calm or self._waits_for_permit:
+        if not ready or self._waits_for_permit or not self._owner.is_calm:
             return False
-        most = max(self._admitted, self._concurrency.limit - self._busy)
-        most = self._account_limiter.free(min(most, len(ready)))
-        updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, most))
-        connections = self._wire.take(sum(1 for _ in updates)) if most > 0 else []
+        most = min(len(ready), max(self._admitted, self._concurrency.limit - self._busy))
+        if most <= 0:
+            return False
+        permits = self._account_limiter.free(most)
+        updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, permits))
+        sendable = sum(1 for _ in updates)
+        connections = self._wire.take(sendable) if sendable else []
         if connections:
             self._start_first(connections)
-        return bool(connections)
+        if len(connections) == permits < most:
+            self._wait_for_permit()
+        return bool(connections) and not self._waits_for_permit
 
     def _send_first(self) -> bool:
         """Send the first ready batch; False if it has to wait."""
@@ -282,22 +304,34 @@ class Pump:
         self._admitted = max(0, min(len(self._ready), self._concurrency.limit - self._busy))
         self._waits_for_permit = True
         self._set_patience(True)
-        self._account_limiter.call_when_free(self._on_permit)
+        self._account_limiter.call_when_free(self._on_permit, self._look_in_s)
 
     def _on_permit(self) -> None:
         self._waits_for_permit = False
+        before_s, self._permit_s = self._permit_s, self._clock()
+        if self._claimer.is_low:  # all that arrived before the last permit was read meanwhile
+            self._guarded(self._attempts.held_replies.release, before_s)
         self._guarded(self._act)
-        if self._is_running and not self._waits_for_permit:
+
+    def _keep_patience(self) -> None:
+        """Stay patient for a while, although something else than the quota holds rows back."""
+        if self._clock() > self._permit_s + CATCH_UP_S:
             self._set_patience(False)
 
-    def _set_patience(self, is_patient: bool | None) -> None:  # noqa: FBT001 - as in `patience`
-        """Note if the quota alone decides when the next request leaves, not the next reply."""
-        if is_patient is not None:
-            is_many = self._account_limiter.per_second * MOMENT_S >= 1.0
-            is_patient = is_patient and is_many
-        self._attempts.held_replies.may_linger = bool(is_patient) and not self.is_gated
+    def _set_patience(self, is_patient: bool | None) -> None:  # noqa: FBT001 - None: none any more
+        """Note if the quota decides when the next request leaves, not the next reply."""
+        per_second = self._account_limiter.per_second if is_patient else 0.0
+        noted = is_patient, per_second, self._concurrency.limit
+        if noted == self._patience:
+            return
+        self._patience = noted
+        moment = moment_s(per_second, self._concurrency.limit)
+        self._is_patient, self._look_in_s = moment > 0, 0.0
+        self._claimer.soon = rows_ahead(per_second)
+        self._attempts.held_replies.may_linger = moment > 0 and not self.is_gated
         if isinstance(self._loop, PatientLoop):
-            self._loop.patience.set_patience(self, is_patient)
+            self._loop.patience.set_patience(self, None if is_patient is None else moment)
+            self._look_in_s = self._loop.patience.moment_s / 2  # the end of this moment
 
     # In tasks...
 

@@ -96,6 +96,8 @@ class RequestsInFlight:
     def act_on_ends(self) -> None:
         """Act on what came of requests, in its order: on plain successes together."""
         ended, plain = self.ended, list[InFlight]()
+        if not ended:
+            return
         is_calm = self._owner.is_calm
         while ended:
             if is_calm and self._attempts.is_plain(ended[0]):
@@ -114,9 +116,10 @@ class RequestsInFlight:
         now_s = self._clock()
         self._requests.difference_update(requests)
         self._concurrency.release([request.batch for request in requests])
-        self._account_limiter.on_successes(requests)
-        self._attempts.on_successes(requests, now_s)
-        self._owner.on_successes(requests[-1].batch[0], max([each.left_s for each in requests]))
+        trips_s = [(request.left_s, request.came_s or now_s) for request in requests]
+        self._account_limiter.on_successes(requests, trips_s)
+        self._attempts.on_successes(requests, trips_s, now_s)
+        self._owner.on_successes(requests[-1].batch[0], max(trips_s)[0])
 
     def act_on_end(self) -> None:
         """Act on what came of the first request that has ended."""

@@ -1,15 +1,17 @@
-"""How much of its allowance each of many accounts uses in one process, and what that costs.
+"""How much of its allowance each account uses in one process, and what that costs: many slow ones,
+and a quick one.
 
     .venv/bin/python -m tests.benchmarks.many_accounts
     .venv/bin/python -m tests.benchmarks.many_accounts --accounts 5 --quota 200/s --seconds 30
+    .venv/bin/python -m tests.benchmarks.many_accounts --accounts 1 --quota 500/s --seconds 35
 
 One run of one file, each row to one of the accounts, each account with a credential and a quota of
 its own. The simulator is a process of its own and sets no limit; its log says what arrived when.
 
 Columns: `used`, what arrived of all that an account's quota allows from its first to its last
 arrival, of the account that used least and of the median; `excess`, by how many requests the
-fullest window of all exceeds its limit; `CPU`, of the sending process from the first request to the
-end of the run, as a share of one core.
+fullest window of all exceeds its limit; `CPU`, user and system time of the sending process as a
+share of one core, in a run of so many seconds beyond what one of SHORT_S takes: without its start.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ from pipeline.vendors import load_vendors
 from tests.workplace import COLUMNS, ENVIRON, coupon, simulator
 
 FIRST_PROJECT = 44_100
+CASES = ((50, "20/s"), (1, "500/s"))
+SHORT_S = 5.0
 ACCOUNT = """
 [accounts.shop{project}]
 vendor = "xsolla"
@@ -45,6 +49,7 @@ base_url = "{base_url}"
 project_id = {project}
 api_key = "env:SHOP_KEY"
 quota = "{quota}"
+in_flight = 64
 """
 
 
@@ -106,40 +111,55 @@ def arrivals(log: Sequence[Mapping[str, object]]) -> dict[str, list[float]]:
     return found
 
 
-def measure(accounts: int, quota: Quota, seconds: float) -> str:
-    """The lines of the table."""
-    rows = int(quota.per_second * seconds)
+HEAD = (
+    "| accounts | quota | rows | used, least | used, median | excess | CPU | µs per row |\n"
+    + "| --- " * 8
+    + "|"
+)
+
+
+def run(accounts: int, quota: Quota, rows: int) -> tuple[dict[str, float], list[Use]]:
+    """What a run of so many rows per account took, and the use of each account's quota."""
     way = ("--latency-ms", "20", "--jitter-ms", "10")
     with tempfile.TemporaryDirectory() as name, simulator(*way) as vendor:
         paths = write(Path(name), vendor.base_url, accounts, str(quota), rows)
         command = [sys.executable, "-m", __spec__.name, "--send", *map(str, paths)]
         taken = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        uses = [use_of(each, quota) for each in arrivals(vendor.get("log")).values()]
+        return taken, [use_of(each, quota) for each in arrivals(vendor.get("log")).values()]
+
+
+def measure(accounts: int, quota: Quota, seconds: float) -> str:
+    """The case's line of the table."""
+    rows, few = (int(quota.per_second * each_s) for each_s in (seconds, SHORT_S))
+    short, _ = run(accounts, quota, few)
+    taken, uses = run(accounts, quota, rows)
     shares = [each.share for each in uses]
+    cpu_s, lasts_s = (taken[each] - short[each] for each in ("cpu_s", "lasts_s"))
     return (
-        "| accounts | quota | rows | used, least | used, median | excess | CPU | µs per row |\n"
-        + "| --- " * 8
-        + f"|\n| {len(uses)} | {quota} | {rows * accounts} | {min(shares):.1%} "
+        f"| {len(uses)} | {quota} | {rows * accounts} | {min(shares):.1%} "
         f"| {statistics.median(shares):.1%} | {max(each.excess for each in uses)} "
-        f"| {taken['cpu_s'] / taken['lasts_s']:.0%} "
-        f"| {taken['cpu_s'] / rows / accounts * 1e6:.0f} |"
+        f"| {cpu_s / lasts_s:.1%} | {cpu_s / (rows - few) / accounts * 1e6:.0f} |"
     )
 
 
 def main() -> None:
-    """As the arguments say."""
+    """As the arguments say; without a number of accounts and a quota, all of CASES."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--accounts", type=int, default=50)
-    parser.add_argument("--quota", type=parse_quota, default="20/s")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--accounts", type=int, help="with --quota")
+    parser.add_argument("--quota")
+    parser.add_argument("--seconds", type=float, default=35.0)
     parser.add_argument("--send", nargs=2, type=Path, help=argparse.SUPPRESS)
     words = parser.parse_args()
+    if (words.accounts is None) != (words.quota is None):
+        parser.error("--accounts and --quota go together")
     if words.send:
         path, file = words.send
         config = load_config(path, environ=ENVIRON, vendors=load_vendors(), cwd=path.parent)
         print(json.dumps(run_async(send, config, file)))
-    else:
-        print(measure(words.accounts, words.quota, words.seconds))
+        return
+    print(HEAD, flush=True)
+    for accounts, quota in [(words.accounts, words.quota)] if words.quota else CASES:
+        print(measure(accounts, parse_quota(quota), words.seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,11 @@ class Case:
     options: Sequence[str]
     pacing: str = "even"
 
+    @property
+    def words(self) -> str:
+        """What the words of the command are looked for in."""
+        return f"{self.quota} {self.pacing} {self.way}"
+
 
 WAYS: dict[str, Sequence[str]] = {
     "quick": (),
@@ -135,19 +140,22 @@ def play(case: Case, runs: int, seconds: float) -> tuple[str, int]:
 
 
 def main() -> int:
-    """Play the cases whose line holds all of the words given, or all."""
+    """Play the cases that hold all of the words given, or all; 2 if there is none."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("words", nargs="*", help='for example "20/s", jitter, strict')
     arguments.add_argument("--runs", type=int, default=10)
     arguments.add_argument("--seconds", type=float, default=20.0, help="at the whole quota")
     given = arguments.parse_args()
+    chosen = [case for case in cases() if all(word in case.words for word in given.words)]
+    if not chosen:
+        print("No case has all of these words:", *(case.words for case in cases()), sep="\n")
+        return 2
     print(HEAD, flush=True)
     passed = 0
-    for case in cases():
-        if all(word in f"{case.quota} {case.pacing} {case.way}" for word in given.words):
-            line, more = play(case, given.runs, given.seconds)
-            print(line, flush=True)
-            passed += more
+    for case in chosen:
+        line, more = play(case, given.runs, given.seconds)
+        print(line, flush=True)
+        passed += more
     return int(passed > 0)
 
 

@@ -60,7 +60,8 @@ def test_a_limit_learns_the_same_from_many_as_from_each(earlier, lefts_s):
         for left_s in lefts_s:
             concurrency.on_answer(Verdict.OK, left_s, 10.0)
 
-    assert fed(lambda concurrency: concurrency.on_successes(lefts_s, 10.0)) == fed(each)
+    trips_s = [(left_s, 10.0) for left_s in lefts_s]
+    assert fed(lambda concurrency: concurrency.on_successes(trips_s, 10.0)) == fed(each)
 
 
 @given(throttled=st.integers(0, 4), lefts_s=LEFTS_S)
@@ -84,7 +85,8 @@ def test_an_account_learns_the_same_from_many_as_from_each(throttled, lefts_s):
         for left_s in lefts_s:
             limiter.on_answer(row(), OK, left_s)
 
-    assert fed(lambda limiter: limiter.on_successes(lefts_s, 10.0)) == fed(each)
+    trips_s = [(left_s, 10.0) for left_s in lefts_s]
+    assert fed(lambda limiter: limiter.on_successes(trips_s, 10.0)) == fed(each)
 
 
 QUOTAS = [(Quota(20, 1.0),), (Quota(500, 1.0), Quota(900, 60.0)), (Quota(50, 5.0, is_burst=True),)]
@@ -113,7 +115,7 @@ def test_a_quota_counts_many_as_it_counts_each(quotas, many, wait_s):
                     numbers = [number for number in permits if number is not None]
                 now_s += wait_s
                 if at_once and numbers:
-                    limiter.on_successes(numbers, [left_s] * len(numbers))
+                    limiter.on_successes(numbers, [(left_s, now_s)] * len(numbers))
                 else:
                     for number in numbers:
                         limiter.on_reply(number, left_s, REPLY)

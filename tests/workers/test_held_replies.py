@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 import pytest
 
 from pipeline.http_client.transport import Transport
-from pipeline.model import Link, NoReply, Reply, ReplyStanding, Request, Status
+from pipeline.model import (
+    Link,
+    NoReply,
+    Reply,
+    ReplyStanding,
+    Request,
+    RowResult,
+    Status,
+)
 from pipeline.model.quota import Quota
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.held_replies import GRAIN_S, LINGER_S, HeldReplies, when_certain
 from tests.http_client.servers import NO_CONTENT, Wire, reply, serving
 from tests.scenarios import virtual_time
-from tests.workers.drive import Script, drive, job, limiter_of, with_retry
+from tests.workers.drive import ACCOUNT, Script, drive, job, limiter_of, with_retry
 
 REFUSED = reply(422, body=b"{}")
 
@@ -214,3 +224,34 @@ def test_a_row_that_must_not_be_sent_twice_never_lingers(repeatable, lingers):
     late_s = [ended - replied for replied, ended in zip(replied_s, ended_s, strict=True)]
     assert len(late_s) == 300
     assert (max(late_s) > 0.04) is lingers, max(late_s)
+
+
+def test_at_a_quick_quota_rows_are_claimed_and_recorded_together():
+    """Some commits a second, not one for each few rows: each costs as much as sending some."""
+    commits: list[tuple[int, int]] = []
+
+    class Uncertain(Script):
+        async def send(self, request: Request) -> Reply | NoReply:
+            await anyio.sleep(0.010)
+            came = await super().send(request)
+            assert isinstance(came, Reply)
+            return came._replace(standing=ReplyStanding())
+
+    def record(claims: Sequence[int], results: Sequence[RowResult], *_more: object) -> None:
+        commits.append((len(claims), len(results)))
+
+    async def main() -> None:
+        await drive(
+            [job(row, f"s{row}") for row in range(1, 1501)],
+            Uncertain(),
+            account=replace(ACCOUNT, in_flight=64),
+            batch_rows=1500,
+            limiter=limiter_of(Quota(500, 1.0)),
+            record_with=record,
+        )
+
+    virtual_time.run(main)
+    assert sum(claimed for claimed, _ in commits) == 1500
+    assert sum(ended for _, ended in commits) == 1500
+    assert max(claimed for claimed, _ in commits) <= 512
+    assert len(commits) < 40, commits  # in 3 s
