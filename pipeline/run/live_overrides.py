@@ -34,7 +34,8 @@ SENDS_AGAIN = "the database answers again: sending goes on"
 async def orders_obeyed(prepared: Prepared, outcome: RunOutcome) -> AsyncIterator[None]:
     """Put the orders for a run in `outcome` while the block runs, and stop it if one says so.
 
-    Orders that cannot be read change nothing.
+    Orders that cannot be read change nothing. At the end they are forgotten, unless another process
+    may have the run by now: they are for that one.
     """
     orders = open_store(prepared.config).orders
     failure: Exception | None = None
@@ -45,8 +46,9 @@ async def orders_obeyed(prepared: Prepared, outcome: RunOutcome) -> AsyncIterato
         except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
             failure = error
         tasks.cancel_scope.cancel()
-    with suppress(RunAborted), anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(orders.clear, prepared.run)
+    if prepared.lease.is_sure:
+        with suppress(RunAborted), anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(orders.clear, prepared.run)
     if failure is not None:
         raise failure
 

@@ -161,6 +161,11 @@ class _Driver:
         """True if another process has the run by now: its workers are none of our business."""
         return isinstance(self.outcome.failure, LeaseLostError)
 
+    @property
+    def _may_act(self) -> bool:
+        """True while no other process can have the run, whose shares and orders they would be."""
+        return self.prepared.lease.is_sure
+
     def stop(self, reason: str) -> None:
         """Let all workers stop; a second call ends own workers at once."""
         self._stopping.append(reason)
@@ -175,7 +180,7 @@ class _Driver:
                 self.outcome.obey(order)
             self._start_and_bury(codes)
             self._tell_idle()
-            if self._is_over():
+            if self._is_over() and (self._is_replaced or self._may_act):
                 break
             with anyio.move_on_after(LOOK_EVERY_S):
                 await self._news.wait()
@@ -197,20 +202,25 @@ class _Driver:
         store, run = self._store, self.prepared.run
         with store.together():
             self.states = store.runs.shares(run)
-            reason = self._stop_check.reason(parse_progress(each.progress) for each in self.states)
-            if reason is not None:
-                self._stop_shares(reason)
+            if self._may_act:
+                self._stop_if_due()
             if self._stopping and not self._is_passed_on:
                 self._pass_on(store, self._stopping[0])
             order = store.orders.given(run)
         self.held = held_shares(self.prepared.config, run)
         return order
 
+    def _stop_if_due(self) -> None:
+        reason = self._stop_check.reason(parse_progress(each.progress) for each in self.states)
+        if reason is not None:
+            self._stop_shares(reason)
+
     def _pass_on(self, store: Store, reason: str) -> None:
         """Stop all workers, wherever they are: as an order, or for good if the time is up."""
-        self._is_passed_on, self._stopped_s = True, self.clock()
-        if self._is_replaced:
+        self._stopped_s = self._stopped_s or self.clock()
+        if not self._may_act:
             return
+        self._is_passed_on = True
         if self.outcome.signal is None:
             self._stop_shares(reason)
         else:

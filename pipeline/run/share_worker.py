@@ -157,6 +157,8 @@ class _Worker:
         store, run = self._store, self.prepared.run
         with store.together():
             for held, now in news:
+                if not held.lease.is_sure:
+                    continue
                 attempts = 0 if now.rows > held.before.rows else None
                 change = ShareChange(progress=now.text, attempts=attempts)
                 store.runs.change_share(run, held.share, change)
@@ -175,9 +177,9 @@ class _Worker:
         """If answers have shown that the account works: to this process, or to one that may have
         been killed before it had opened all.
 
-        While its lease is held: the run was compared with others, and none of them is sent.
+        While its lease is surely held: the run was compared with others, and none of them is sent.
         """
-        if held.is_lost or not (held.has_opened or held.is_proven):
+        if not held.lease.is_sure or not (held.has_opened or held.is_proven):
             return
         for share in opened_by_answers(states, held.share):
             store.runs.change_share(self.prepared.run, share, ShareChange(is_open=True))

@@ -87,6 +87,11 @@ class RenewedLease:
         """Minus infinity once it is lost."""
         return self._lease.sure_until_s
 
+    @property
+    def is_sure(self) -> bool:
+        """True while certainly no other process has it."""
+        return time.monotonic() < self.sure_until_s
+
     def take(self) -> bool:
         """Take it, and renew it from now on."""
         if not self._lease.take():

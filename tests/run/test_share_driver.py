@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipeline.run.event_loop import run_async
+from pipeline.run.live_overrides import orders_obeyed
 from pipeline.run.outcome import RunOutcome
 from pipeline.run.share_driver import _Driver
 from pipeline.runs import open_store
@@ -46,3 +51,33 @@ def test_workers_that_obeyed_an_order_before_their_starter_read_it_are_no_failur
     driver._is_passed_on = True  # the order is there already
     assert driver._is_over()
     assert driver.outcome.failure is None
+
+
+def test_who_may_have_lost_the_run_to_another_process_stops_none_of_its_workers(tmp_path):
+    """It stood still for longer than its lease, and wakes with a signal."""
+    driver = driver_without_workers(tmp_path)
+    prepared, store = driver.prepared, open_store(driver.prepared.config)
+    driver.outcome.signal = signal.SIGTERM
+    driver.stop("interrupted by SIGTERM")
+    assert not driver._look().is_stop
+    with prepared.lease as lease:
+        assert lease.take()
+        driver._look()
+        assert store.orders.given(prepared.run).is_stop
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_orders_are_forgotten_at_the_end_unless_another_process_may_have_the_run(tmp_path, is_held):
+    prepared = driver_without_workers(tmp_path).prepared
+    orders = open_store(prepared.config).orders
+
+    async def main() -> None:
+        async with orders_obeyed(prepared, RunOutcome()):
+            orders.give(prepared.run, Order(is_stop=True))
+            if not is_held:
+                prepared.lease.release()
+
+    with prepared.lease as lease:
+        assert lease.take()
+        run_async(main)
+    assert orders.given(prepared.run).is_stop != is_held

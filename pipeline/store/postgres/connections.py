@@ -56,11 +56,19 @@ class Outage(NamedTuple):
 OUTAGE = Outage()
 
 
+def slept_s() -> float:
+    """Seconds since boot in which this machine slept, which its monotonic clock does not count."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits: the monotonic clock, sleep, and chance in [0, 1)."""
+    """What waits: the monotonic clock and the time that it missed, sleep, and chance in [0, 1)."""
 
     clock: Callable[[], float] = time.monotonic
+    slept: Callable[[], float] = slept_s
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
 

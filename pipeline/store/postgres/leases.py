@@ -48,10 +48,11 @@ class PgLease:
         self.ttl_s = ttl_s
         self._connections = connections
         self._clock = connections.waiting.clock
+        self._slept = connections.waiting.slept
         self._member = member
         self._token = uuid.uuid4().hex
         self._epoch = 0
-        self._sure_until_s = -math.inf
+        self._sure_until_s = -math.inf  # by a clock that runs while the machine sleeps
         self._has_asked = False
 
     @property
@@ -62,7 +63,7 @@ class PgLease:
     @property
     def sure_until_s(self) -> float:
         """Counted from before the request left, because the database counts from later."""
-        return self._sure_until_s
+        return self._sure_until_s - self._slept()
 
     def take(self) -> bool:
         """Take it or join the line; a second call while it is held renews it."""
@@ -93,7 +94,7 @@ class PgLease:
         """The time just before the request that was answered, and its answer."""
 
         def step(connection: PgConnection) -> tuple[float, Any]:
-            asked_s = self._clock()
+            asked_s = self._clock() + self._slept()
             return asked_s, connection.execute(query, values).fetchall()[0][0]
 
         return self._connections.do(step, answer_s=max(1.0, self.ttl_s / 3))

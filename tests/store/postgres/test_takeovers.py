@@ -108,6 +108,20 @@ def test_it_is_sure_for_less_than_its_time_from_before_it_was_asked(database):
         assert 2000.0 + 8 < lease.sure_until_s < 2000.0 + 2 + 9.01
 
 
+def test_a_machine_that_slept_for_longer_is_not_sure_when_it_wakes(database):
+    """Its monotonic clock stood still, and that of the database did not."""
+    slept_s = [0.0]
+    waiting = Waiting(slept=lambda: slept_s[0])
+    with PgStore(database, environ={}, ttl_s=300.0, waiting=waiting) as store:
+        lease = store.lease(run_lease("monday"))
+        assert lease.take()
+        assert lease.sure_until_s > time.monotonic()
+        slept_s[0] = 400.0
+        assert lease.sure_until_s < time.monotonic()
+        assert lease.renew()
+        assert lease.sure_until_s > time.monotonic()
+
+
 def test_clocks_of_machines_may_differ(database):
     """A lease and an age mean the same to a process whose clock is a year ahead."""
     ahead = Waiting(clock=lambda: time.monotonic() + 31e6)
