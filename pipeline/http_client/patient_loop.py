@@ -50,6 +50,8 @@ class PatientSelector(selectors.DefaultSelector):
     def _set_moment(self) -> None:
         moment_s = min(self._patience.values(), default=0.0)
         self.moment_s = moment_s if self._is_dated else min(moment_s, UNDATED_MOMENT_S)
+        if not self.moment_s:
+            self._arrived_s.clear()  # nothing dates what is read from now on
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As usual; what has arrived, and timers, may wait until the moment is over."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.model import NoReply, Reply
 from pipeline.pacing.limiter_settings import LimiterSettings
-from pipeline.pacing.margin import MAX_WAY_S, Margin
+from pipeline.pacing.margin import MAX_WAY_S, Margin, arrival_s
 from pipeline.pacing.unrecorded import AgeCount, Unrecorded
 from pipeline.pacing.windows import log_of
 
@@ -78,7 +78,7 @@ class Departures:
             self._learn_from_replies()
             self._log(left_s, self._counts_from_s(left_s, now_s, reply))
         elif isinstance(reply, Reply):
-            self._add_replies([(left_s, reply.came_s or now_s)])
+            self._add_replies([(left_s, arrival_s(reply, left_s, now_s))])
         else:
             counts_from_s = self._counts_from_s(left_s, now_s, reply)
             self._log(left_s, counts_from_s)
@@ -129,7 +129,7 @@ class Departures:
 
     def _counts_from_s(self, left_s: float, now_s: float, reply: object) -> float:
         if isinstance(reply, Reply):
-            return self._margin.on_reply(left_s, reply.came_s or now_s)
+            return self._margin.on_reply(left_s, arrival_s(reply, left_s, now_s))
         if isinstance(reply, NoReply) and not reply.may_have_arrived:
             return left_s
         return now_s  # it may have arrived until now

@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from pipeline.model import Reply
+
 STRETCH_S, STRETCH_REPLIES, STRETCHES = 20.0, 100, 4
 """The shortest round trip is taken from STRETCHES stretches, each of at least STRETCH_S seconds and
 STRETCH_REPLIES replies."""
@@ -120,6 +122,16 @@ class Margin:
         self._start_stretch(now_s + STRETCH_S)
         if not self._is_strict:
             self.deducted_s = deductible_s(self._stretches)
+
+
+def arrival_s(reply: Reply, left_s: float, now_s: float) -> float:
+    """When a reply that was read at `now_s` arrived, to a request sent at `left_s`.
+
+    >>> early, undated = Reply(204, {}, b"", came_s=1.2), Reply(204, {}, b"")
+    >>> arrival_s(early, 1.0, 1.3), arrival_s(undated, 1.0, 1.3), arrival_s(early, 1.25, 1.3)
+    (1.2, 1.3, 1.3)
+    """
+    return reply.came_s if reply.came_s > left_s else now_s
 
 
 def deductible_s(stretches: deque[tuple[float, float, int]]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.http_client.wire import unmatched_reply
 from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.margin import arrival_s
 from pipeline.workers.answers import is_judged, is_plain_success, update_answers
 from pipeline.workers.batches import Batch, Row, request_for
 from pipeline.workers.bisection import Bisector, GroupParts
@@ -61,10 +62,10 @@ class InFlight(Permit):
         """What may still become known about its reply; None if nothing can, or there is none."""
         return self.came.standing if isinstance(self.came, Reply) else None
 
-    @property
-    def came_s(self) -> float:
-        """When its reply arrived, in monotonic seconds; 0 if that was when it was read."""
-        return self.came.came_s if isinstance(self.came, Reply) else 0.0
+    def trip_s(self, now_s: float) -> tuple[float, float]:
+        """When it was sent, and when what came of it arrived, which was read at `now_s`."""
+        came, left_s = self.came, self.left_s
+        return left_s, arrival_s(came, left_s, now_s) if isinstance(came, Reply) else now_s
 
     def __call__(self, came: Reply | NoReply | Exception) -> None:
         """Note what came of it."""

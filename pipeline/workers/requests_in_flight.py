@@ -116,7 +116,7 @@ class RequestsInFlight:
         now_s = self._clock()
         self._requests.difference_update(requests)
         self._concurrency.release([request.batch for request in requests])
-        trips_s = [(request.left_s, request.came_s or now_s) for request in requests]
+        trips_s = [request.trip_s(now_s) for request in requests]
         self._account_limiter.on_successes(requests, trips_s)
         self._attempts.on_successes(requests, trips_s, now_s)
         self._owner.on_successes(requests[-1].batch[0], max(trips_s)[0])

@@ -88,6 +88,16 @@ def test_bytes_arrived_after_the_last_look(age_s, arrived_s, moment_s):
         assert selector.arrived_s(7) == 0.0
 
 
+def test_no_date_is_left_over_for_what_is_read_later_without_patience():
+    with PatientSelector(lambda _seconds: None, clock=lambda: 10.0) as selector:
+        selector.set_patience("somebody", 0.016)
+        selector.select(0)
+        selector.on_read(7, 0.0)
+        selector.set_patience("somebody", 0.0)
+        selector.select(0)
+        assert selector.arrived_s(7) == 0.0
+
+
 @pytest.mark.skipif(not CAN_DATE, reason="only Linux stamps what arrives")
 def test_a_socket_knows_when_bytes_arrived_that_are_read_later():
     late_s = 0.020

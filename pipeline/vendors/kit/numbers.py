@@ -28,8 +28,8 @@ LONGEST_LIFETIME_S = 30 * 86_400.0
 LARGEST_COUNT = 1e9
 """Most requests per window that count as a limit."""
 
-CLOCK_OFF_S = 86_400.0
-"""A `Date` header further than this from our clock is ignored."""
+CLOCK_OFF_S = 30 * 86_400.0
+"""A `Date` header further than this from our clock is ignored: that clock was never set."""
 
 _NUMBER = re.compile(r"\+?([0-9]{1,20}(?:\.[0-9]{1,20})?)")  # ASCII digits only
 _LONGEST_DATE = 64  # characters; the three forms of HTTP have at most 33

@@ -137,7 +137,8 @@ def test_what_a_lifetime_means(value, seconds):
 DATES = [
     (DATE, NOW_S + 3.0, NOW_S, "the vendor's clock, for its numbers go by that"),
     (DATE, NOW_S + 80_000.0, NOW_S, "our clock is hours ahead"),
-    (DATE, NOW_S + 90_000.0, NOW_S + 90_000.0, "a day and more: that is no clock"),
+    (DATE, NOW_S + 90_000.0, NOW_S, "a day and more, as where a machine's clock is not kept"),
+    (DATE, NOW_S + 2_700_000.0, NOW_S + 2_700_000.0, "a month and more: that is no clock"),
     ("Thu, 01 Jan 1970 00:00:00 GMT", NOW_S, NOW_S, "a clock that was never set"),
     ("Fri, 31 Dec 9999 23:59:59 GMT", NOW_S, NOW_S, "nor is this a clock"),
     ("yesterday", NOW_S, NOW_S, "no date"),
