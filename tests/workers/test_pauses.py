@@ -24,6 +24,7 @@ REPLIES = st.builds(
     st.dictionaries(st.sampled_from(["retry-after", *NAMES]), st.one_of(ODD, MEMBERS)),
     st.just(b""),
     received_s=st.just(NOW_S),
+    came_s=st.just(0.0),
 )
 
 
