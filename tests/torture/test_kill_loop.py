@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -29,5 +30,6 @@ def test_a_run_that_is_killed_again_and_again_keeps_every_promise(store: list[st
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"kills {kills} in " in done.stdout
+    told = re.findall(r"^(\d+) kills, 0 violations$", done.stdout, re.MULTILINE)
+    assert int(told[-1]) >= kills  # of runs, workers and the database's server
     assert "violations 0" in done.stdout

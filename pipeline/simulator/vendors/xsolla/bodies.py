@@ -56,6 +56,7 @@ def next_reset(interval: Mapping[str, Any], now: datetime) -> datetime:
 
     In a month that is too short, the last day replaces `day_of_month`.
 
+    >>> from datetime import UTC
     >>> monthly = {"interval_type": "monthly", "time": "01:00:00+08:00", "day_of_month": 31}
     >>> next_reset(monthly, datetime(2024, 2, 10, tzinfo=UTC)).isoformat()
     '2024-02-29T01:00:00+08:00'
