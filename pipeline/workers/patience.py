@@ -14,7 +14,7 @@ from pipeline.workers.claim_ahead import MAX_AHEAD
 QUICK_PER_S = 250.0
 """Requests per second from which on there is enough to do at once."""
 
-SHORTEST_S, LONGEST_S = 0.004, 0.016
+SHORTEST_S, LONGEST_S = 0.002, 0.016
 """Seconds of a moment. It costs half its length of quota in each window: until the request leaves
 that a reply has made room for."""
 
@@ -31,12 +31,12 @@ def moment_s(per_second: float, places: int) -> float:
     places  requests that may be in flight: each holds its place until the moment is over
 
     >>> moment_s(100.0, 64), moment_s(500.0, 64), moment_s(500.0, 8), moment_s(5000.0, 64)
-    (0.0, 0.016, 0.008, 0.004)
+    (0.0, 0.016, 0.008, 0.002)
     """
     if per_second < QUICK_PER_S:
         return 0.0
     shorter = min(1.0, SHORTER_FROM_PER_S / per_second)
-    return max(SHORTEST_S, min(LONGEST_S * shorter**2, places / 2 / per_second))
+    return max(SHORTEST_S, min(LONGEST_S * shorter**3, places / 2 / per_second))
 
 
 def rows_ahead(per_second: float) -> int:
