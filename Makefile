@@ -37,13 +37,13 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv shows which."; \
 	echo "The pages of these runs: $(CURDIR)/reports/index.html"
 
-# Many tests wait for clocks and processes: ten at once keep two cores busy. Byte code is written,
+# Many tests wait for clocks and processes: eight at once keep two cores busy. Byte code is written,
 # because tests start hundreds of processes, and by the quiet ones first: in a new checkout one process
 # compiles the tests, instead of each of the eight.
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev ## run the tests (ten minutes on two cores)
 	@$(BIN)/python -m pytest -m quiet $(HOUSE:%=--ignore %)
-	@$(BIN)/python -m pytest -n 10 --dist worksteal -m "not quiet" $(HOUSE:%=--ignore %)
+	@$(BIN)/python -m pytest -n 8 --dist worksteal -m "not quiet" $(HOUSE:%=--ignore %)
 
 # What a test proves is the same with small numbers and with these, which find what is rare.
 test-long: export PYTHONDONTWRITEBYTECODE =
