@@ -302,12 +302,14 @@ async def test_a_disk_that_fills_up_does_not_make_the_report_lie(tmp_path):
         summary = read_summary(prepared.report_folder / "summary.json")
         told = {status: count for status, count in summary.statuses.items() if count}
         assert 1 <= applied < len(rows)
-        assert told[Status.UPDATED] + told.get(Status.UNKNOWN, 0) == applied
+        # rows that were claimed ahead and did not leave are `unknown` too: nothing can take it back
+        assert told[Status.UPDATED] <= applied <= told[Status.UPDATED] + told.get(Status.UNKNOWN, 0)
         assert sum(told.values()) == len(rows)
         carried_on = await carry_out(reopen(prepared.run, config), RunEnvironment(environ=ENVIRON))
         assert carried_on.statuses[Status.UPDATED] == len(rows)
         sent = Counter(row_of(entry["body"]) for entry in vendor.log())
-        assert sent == dict.fromkeys(rows, 1)  # what came is on record by now
+        assert sent.keys() == set(rows)
+        assert sent.total() - len(rows) <= told.get(Status.UNKNOWN, 0)  # only those are sent again
 
 
 async def test_how_fast_it_went_is_on_record(tmp_path):
