@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -72,18 +73,19 @@ class WorkerProcesses:
     def start(self, number: int) -> None:
         """Start it in a session of its own: a signal to the terminal reaches this process alone."""
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own command
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
+            # a file, not a pipe: a process that does not read cannot hold up this one
+            with tempfile.TemporaryFile() as content:
+                content.write(self.config.content or b"")
+                content.seek(0)
+                process = subprocess.Popen(  # noqa: S603 - our own command
+                    self.command,
+                    stdin=content,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
         except OSError as error:
             raise NoWorkerError(f"cannot be started: {error}") from error
-        assert process.stdin is not None  # noqa: S101 - it is a pipe
-        with suppress(BrokenPipeError), process.stdin as stdin:  # it may have been killed
-            stdin.write(self.config.content or b"")
         self._running[number] = process
         assert process.stderr is not None  # noqa: S101 - it is a pipe
         _Lines(os.dup(process.stderr.fileno()), self.tell).follow()

@@ -112,3 +112,27 @@ def test_a_signal_ends_the_command_though_nobody_answers(prepared: Prepared) -> 
     summary = run_async(main)
     assert summary.exit_code == 128 + signal.SIGTERM  # type: ignore[attr-defined]
     assert summary.statuses["not_attempted"] > 0  # type: ignore[attr-defined]
+
+
+class Deaf(WorkerProcesses):
+    """Its workers never read what they are given."""
+
+    @property
+    def command(self) -> list[str]:
+        """Of a process that only sleeps."""
+        return [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+async def test_a_worker_that_does_not_read_its_configuration_holds_up_nobody(
+    tmp_path: Path,
+) -> None:
+    config = configure(tmp_path, "http://127.0.0.1:1")
+    workers = Deaf("a-run", print, replace(config, content=b"#" * 1_000_000))
+    workers.start(1)
+    try:
+        assert workers.alive() == 1
+    finally:
+        workers.stop(at_once=True)
+    while workers.alive():
+        workers.ended()
+        await anyio.sleep(0.01)
