@@ -110,7 +110,7 @@ bench-postgres: .venv/dev ## what a row costs in a ledger in PostgreSQL, beside 
 bench-workers: .venv/dev ## a large file by four workers on PostgreSQL: time, CPU, memory, space (ARGS="--rows 10000000 --keep")
 	@$(BIN)/python -m tests.benchmarks.workers $(ARGS)
 
-bench-cpu: .venv/dev ## CPU time a row of two workers beside one's, and the server's share (ARGS="--rows 20000")
+bench-cpu: .venv/dev ## CPU time a row of two workers beside one's and two runs', and the servers' (ARGS="--rows 20000")
 	@$(BIN)/python -m tests.benchmarks.workers_cpu $(ARGS)
 
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
