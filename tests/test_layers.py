@@ -159,8 +159,8 @@ DECISIONS = {
         "ui/terminal": "pace",
         "watch": "expected_files marks names settling",
         "workers": (
-            "answers backlog batches bisection claim_ahead coalescing "
-            "entity_order exchange_text fail_fast own_answers patience precheck probes refusals "
+            "answers backlog batches bisection claim_ahead "
+            "exchange_text fail_fast entity_queue own_answers patience precheck probes refusals "
             "reply_certainty row stop_reason traffic"
         ),
     }.items()
