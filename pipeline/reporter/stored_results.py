@@ -35,10 +35,8 @@ def stored_frame(lines: Iterable[Line], run: str) -> pl.DataFrame:
         }
     )
     text = pl.col("record").cast(pl.String, strict=False)
-    fields = frame.select(text.str.extract_groups(_PLAIN)).to_series().struct.unnest()
-    frame = frame.drop("record").hstack(
-        fields.rename(dict(zip(fields.columns, _FIELDS, strict=True)))
-    )
+    fields = text.str.extract_groups(_PLAIN).struct.rename_fields(_FIELDS).struct.unnest()
+    frame = frame.select("_row", "_status", fields)
     is_plain = frame["_operation"].is_not_null()
     if is_plain.all():
         return _plain_frame(frame, run)
