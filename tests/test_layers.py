@@ -53,6 +53,7 @@ MAY_USE: dict[str, set[str]] = {
     "object_storage": {"model", "obstore"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
+        "store.result_lines",
         *("polars", "pydantic"),
     },
     "ui": {
@@ -144,7 +145,7 @@ DECISIONS = {
             "quota_parts rate strays suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
-        "reporter": "aggregate columns reconcile summarise tally",
+        "reporter": "aggregate columns reconcile stored_results summarise tally",
         "run": (
             "anomaly canary_rows estimate refusal share_progress share_rules share_stops "
             "stale_row_rules"
@@ -158,8 +159,8 @@ DECISIONS = {
         "ui/terminal": "pace",
         "watch": "expected_files marks names settling",
         "workers": (
-            "answers backlog batches bisection claim_ahead coalescing "
-            "entity_order exchange_text fail_fast own_answers patience precheck probes refusals "
+            "answers backlog batches bisection claim_ahead "
+            "exchange_text fail_fast entity_queue own_answers patience precheck probes refusals "
             "reply_certainty row stop_reason traffic"
         ),
     }.items()

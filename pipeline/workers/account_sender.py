@@ -99,7 +99,7 @@ class AccountSender:
             result_writer=self._result_writer,
             undecided=self._undecided,
         )
-        self._attempts = Attempts(deps, bisector)
+        self._attempts = Attempts(deps, bisector, account_limiter, self)
         self._reads = Reads(deps, environment.prechecks, lambda: account_limiter.per_second)
         self._pump = Pump(deps, account_limiter, recorder, self._attempts, self._reads, owner=self)
         queue.on_news = self._pump.call_soon

@@ -83,7 +83,7 @@ class RequestStep:
     def _perform(self, row: Row, step: Step, action: Action) -> None:
         """Carry out what follows from the answer to the request `step` for `row` alone."""
         if isinstance(action, Finish):
-            self._result_writer.end(row, action.answer, action.status)
+            self._result_writer.end([(row, action)])
         elif isinstance(action, Wait):
             self._queue.retry([row], action.delay_s)
         elif isinstance(action, Hold):

@@ -47,11 +47,6 @@ class ExchangeLog:
         self._seen: dict[int, _PendingExchange] = {}
         self._kept: Counter[tuple[Status, str]] = Counter()
 
-    @property
-    def is_empty(self) -> bool:
-        """True if no exchange is remembered."""
-        return not self._seen
-
     def on_reply(self, batch: Batch, reply: Reply | NoReply) -> None:
         """Remember the reply to an attempt for the rows of `batch`."""
         jobs = tuple(row.text for row in batch)
@@ -75,9 +70,11 @@ class ExchangeLog:
 
     def pop(self, result: RowResult) -> Exchange | None:
         """Forget the row's exchange; return it if it is kept for the report."""
-        seen = self._seen.pop(result.row, None) if self._seen else None
+        seen = self._seen.pop(result.row, None)
+        if seen is None:
+            return None
         kind = result.status, result.error_code
-        if seen is None or result.status in SUCCESS or self._kept[kind] >= MAX_OF_A_KIND:
+        if result.status in SUCCESS or self._kept[kind] >= MAX_OF_A_KIND:
             return None
         self._kept[kind] += 1
         operation = self._account.operation(seen.operation)

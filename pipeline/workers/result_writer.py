@@ -46,51 +46,31 @@ class ResultWriter:
         self.counts: Counter[Status] = Counter()
         self.exchanges = ExchangeLog(account)
 
-    def end(self, row: Row, answer: Answer, status: Status) -> None:
-        """Record how `row` ended; the next row of its entity waits for the commit."""
-        answer = without_secrets(answer, self._hide)  # it may quote what a read showed
-        seconds = round(self._clock() - row.first_sent_s, 3) if row.attempts else 0.0
-        result = self._result(row.job, answer, status)
-        result = result._replace(attempts=row.attempts, seconds=seconds)
-        exchange = self.exchanges.pop(result)
-        self._record(
-            [result],
-            status,
-            partial(self._committed, [row], status),
-            exchanges=() if exchange is None else (exchange,),
-            is_awaited=self._queue.backlog.are_awaited([row]),
-        )
-        if row.covered and (end := end_of_covered(row, status)) is not None:
-            # in one commit with its result: else a resumed run would send them after it
-            covered, row.covered = row.covered, []
-            self._end_unsent(covered, end)
+    def end(self, ended: Sequence[tuple[Row, Finish]]) -> None:
+        """Record how rows ended, all with the same status.
 
-    def end_all(self, ended: Sequence[tuple[Row, Finish]]) -> None:
-        """As `end` for each row; all have one status, and answers without any text."""
-        rows, status = [row for row, _ in ended], ended[0][1].status
-        if not self.exchanges.is_empty or any(row.covered for row in rows):
-            for row, finish in ended:
-                self.end(row, finish.answer, finish.status)
-            return
-        account, now_s = self._account, self._clock()
-        results = [
-            RowResult(
-                row.job.row,
-                row.job.operation,
-                account,
-                status,
-                finish.answer.http_status,
-                attempts=row.attempts,
-                seconds=round(now_s - row.first_sent_s, 3),
-            )
-            for row, finish in ended
-        ]
+        The next rows of their entities wait for the commit.
+        """
+        rows, status, now_s = [row for row, _ in ended], ended[0][1].status, self._clock()
+        results, exchanges = list[RowResult](), list[Exchange]()
+        for row, finish in ended:
+            seconds = round(now_s - row.first_sent_s, 3) if row.attempts else 0.0
+            result = self._result(row.job, finish, row.attempts, seconds)
+            results.append(result)
+            if exchange := self.exchanges.pop(result):
+                exchanges.append(exchange)
         self._record(
             results,
             status,
             partial(self._committed, rows, status),
+            exchanges=exchanges,
             is_awaited=self._queue.backlog.are_awaited(rows),
         )
+        for row in rows:
+            if row.covered and (end := end_of_covered(row, status)) is not None:
+                # in one commit with its result: else a resumed run would send them after it
+                covered, row.covered = row.covered, []
+                self._end_unsent(covered, end)
 
     def end_blocked(self) -> None:
         """End the rows that wait behind a row of their entity that ended `unknown`."""
@@ -99,19 +79,24 @@ class ResultWriter:
 
     def _end_unsent(self, jobs: Sequence[JobRow], end: Finish) -> None:
         """Record how rows ended that were never given out."""
-        results = [self._result(job, end.answer, end.status) for job in jobs]
+        results = [self._result(job, end) for job in jobs]
         self._record(results, end.status, self._queue.on_news)
 
-    def _result(self, job: JobRow, answer: Answer, status: Status) -> RowResult:
+    def _result(
+        self, job: JobRow, finish: Finish, attempts: int = 0, seconds: float = 0.0
+    ) -> RowResult:
+        answer = without_secrets(finish.answer, self._hide)  # it may quote what a read showed
         return RowResult(
             row=job.row,
             operation=job.operation,
             account=self._account,
-            status=status,
+            status=finish.status,
             http_status=answer.http_status,
             error_code=answer.code,
             error=answer.message,
             hint=answer.hint,
+            attempts=attempts,
+            seconds=seconds,
             request_id=answer.request_id,
             receipt=answer.receipt,
         )
@@ -143,6 +128,6 @@ class ResultWriter:
         can_be_read = self._can_be_read[row.job.operation]
         action = after_stop(row, reason, can_be_read=can_be_read, held=held)
         if isinstance(action, Finish):
-            self.end(row, action.answer, action.status)
+            self.end([(row, action)])
         elif action is Then.RELEASE:
             self._recorder.release_claims([row.job.row])

@@ -106,7 +106,7 @@ class RowQueue:
         self.ended_before.update(ended.values())
         for job in batch:
             if job.row in self._recovered.unknown:
-                self.backlog.mark_unknown(job)
+                self.backlog.track_unknown(job, Status.UNKNOWN)
         return [job for job in batch if job.row not in ended]
 
     def _read_if_few(self) -> None:

@@ -175,7 +175,7 @@ class Undecided:
             if not isinstance(action, Finish):
                 self._queue.send_apart(halves(held.rows))
                 return
-            self._result_writer.end(row, action.answer, action.status)
+            self._result_writer.end([(row, action)])
 
     @property
     def is_suspected(self) -> bool:
