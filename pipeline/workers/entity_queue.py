@@ -134,7 +134,7 @@ class EntityQueue:
             rows.append(row)
         row.is_free = True
         self.free += 1
-        self.free_chars += row.job.length
+        self.free_chars += row.length
 
     def _add_behind(self, active: Row, row: Row, *, is_next: bool = False) -> None:
         if active.behind is None:
@@ -144,14 +144,14 @@ class EntityQueue:
         else:
             active.behind.append(row)
         self.waiting += 1
-        self.waiting_chars += row.job.length
+        self.waiting_chars += row.length
 
     def _add_covering(self, row: Row) -> None:
         """Add `row` in place of all rows of its entity that it covers."""
         active = self._active[row.job.entity]
         covered = [*(active.behind or ())]
         self.waiting -= sum(1 + len(each.covered) for each in covered)
-        self.waiting_chars -= sum(each.job.length for each in covered)
+        self.waiting_chars -= sum(each.length for each in covered)
         if active.is_free and not active.in_doubt:
             self._remove(active)
             covered.insert(0, active)
@@ -170,8 +170,9 @@ class EntityQueue:
             return []
         kind, rows = next(iter(self._free.items()))
         operation, shared = kind
-        most = min(self._size(operation), len(rows)) if shared else 1
-        batch = [rows.popleft() for _ in range(most)]
+        batch = [rows.popleft()]
+        while shared and rows and len(batch) < self._size(operation):
+            batch.append(rows.popleft())
         for row in batch:
             self._on_taken(row)
         if not rows:
@@ -207,7 +208,7 @@ class EntityQueue:
     def _on_taken(self, row: Row) -> None:
         row.is_free = False
         self.free -= 1
-        self.free_chars -= row.job.length
+        self.free_chars -= row.length
         if row.covered:
             self.waiting -= len(row.covered)
 
@@ -233,7 +234,7 @@ class EntityQueue:
         while behind:
             following = behind.popleft()
             self.waiting -= 1
-            self.waiting_chars -= following.job.length
+            self.waiting_chars -= following.length
             if not self._is_blocked(following.job):
                 following.behind = behind
                 self._set_free(following, is_next=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.model import SUCCESS, NoReply, Reply, RowResult, Status
@@ -68,12 +68,13 @@ class ExchangeLog:
         while len(self._seen) > max(MAX_REMEMBERED, len(rows)):
             del self._seen[next(iter(self._seen))]  # the oldest
 
-    def pop(self, result: RowResult) -> Exchange | None:
-        """Forget the row's exchange; return it if it is kept for the report."""
-        seen = self._seen.pop(result.row, None)
-        if seen is None:
-            return None
-        kind = result.status, result.error_code
+    def take(self, results: Iterable[RowResult]) -> list[Exchange]:
+        """Forget the exchanges of rows that ended; return those that are kept for the report."""
+        found = (self._taken(result) for result in results if result.row in self._seen)
+        return [exchange for exchange in found if exchange is not None]
+
+    def _taken(self, result: RowResult) -> Exchange | None:
+        seen, kind = self._seen.pop(result.row), (result.status, result.error_code)
         if result.status in SUCCESS or self._kept[kind] >= MAX_OF_A_KIND:
             return None
         self._kept[kind] += 1

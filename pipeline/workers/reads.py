@@ -115,7 +115,7 @@ class Reads(RequestStep):
                 self._result_writer.on_stop(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
-            self._queue.requeue([row])
+            self._backlog.put_back([row])
             return None
         answer = classify_read(reply)
         self._deps.on_answer(permit, [row], reply, answer, is_read=True)

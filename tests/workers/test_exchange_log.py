@@ -154,6 +154,6 @@ def test_rows_that_wait_are_not_all_remembered():
         RowResult(row.job.row, "acme.price", "shop", Status.UNKNOWN, error_code=f"{row.job.row}")
         for row in rows
     ]
-    found = [exchanges.pop(each) for each in ended]
-    assert [each is not None for each in found] == [False] * 50 + [True] * MAX_REMEMBERED
-    assert exchanges.pop(ended[-1]) is None  # it is gone with its row
+    kept = exchanges.take(ended)
+    assert [each.row for each in kept] == [row.job.row for row in rows[50:]]
+    assert exchanges.take(ended[-1:]) == []  # it is gone with its row
