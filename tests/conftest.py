@@ -83,10 +83,18 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL that runs: of this process, shared by its tests. A test never stops it."""
+def _postgres_of_all() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         yield server
+
+
+@pytest.fixture
+def postgres(_postgres_of_all: PostgresServer) -> Iterator[PostgresServer]:
+    """A PostgreSQL that runs: of this process, shared by its tests. A test never stops it, and its
+    databases are a later test's, emptied.
+    """
+    yield _postgres_of_all
+    _postgres_of_all.take_back()
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ MAY_USE: dict[str, set[str]] = {
     "object_storage": {"model", "obstore"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
+        "store.result_lines",
         *("polars", "pydantic"),
     },
     "ui": {
@@ -144,7 +145,7 @@ DECISIONS = {
             "quota_parts rate strays suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
-        "reporter": "aggregate columns reconcile summarise tally",
+        "reporter": "aggregate columns reconcile stored_results summarise tally",
         "run": (
             "anomaly canary_rows estimate refusal share_progress share_rules share_stops "
             "stale_row_rules"

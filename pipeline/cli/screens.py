@@ -92,6 +92,9 @@ def _notes(made: MadePlan) -> Iterable[tuple[str, str]]:
             yield "risk", f"{operation}: {gap}"
     for account, why in made.stopped.items():
         yield "stopped", f"{account}: {why}"
+    if made.pending:
+        still = f"`pipeline resume {made.planned.undoes}` would still send them"
+        yield "not sent", f"{counted(made.pending, 'row')} of the run; {still}"
     yield "cost", f"{counted(made.planned.requests, 'read')}; nothing was changed"
 
 

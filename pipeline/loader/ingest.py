@@ -73,7 +73,10 @@ def ingest(
             snapshot, reader.schema, row_group_rows=group_rows, is_checked=True
         ) as writer:
             for frame in frames:
-                writer.write(rows.only(frame) if rows else frame)
+                if rows:
+                    writer.write(rows.only(frame))
+                else:
+                    writer.write(frame, owns_texts=content != "parquet")
             file.check_is_unchanged()
             if rows:
                 _check_selection(rows, reader.rows, str(source))

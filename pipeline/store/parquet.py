@@ -67,15 +67,18 @@ class ParquetWriter:
         self._thread = threading.Thread(target=self._sink, name=f"write {path.name}", daemon=True)
         self._thread.start()
 
-    def write(self, frame: pl.DataFrame) -> None:
-        """Append `frame`; waits while the disk is slower than the caller."""
+    def write(self, frame: pl.DataFrame, *, owns_texts: bool = False) -> None:
+        """Append `frame`; waits while the disk is slower than the caller.
+
+        owns_texts  it keeps no texts of a larger frame in memory
+        """
         if self._error is not None:
             raise self._error
         if frame.schema != self._schema:
             raise pl.exceptions.SchemaError(f"{frame.schema} does not fit {self._schema}")
         if frame.height:
-            is_small = frame.height < self._row_group_rows // 2
-            self._queue.put(_with_own_texts(frame) if is_small else frame)
+            is_copied = not owns_texts and frame.height < self._row_group_rows // 2
+            self._queue.put(_with_own_texts(frame) if is_copied else frame)
             self.rows += frame.height
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class EntityQueue:
         self._overtaking = overtaking
         self._can_block = not all(replaces.values())
         self._active: dict[str, Row] = {}  # entity -> its row that is free or was taken
-        self._free: OrderedDict[tuple[str, str], deque[Row]] = OrderedDict()  # by `_kind`
+        self._free: OrderedDict[tuple[str, str], deque[Row]] = OrderedDict()  # by kind
         self._early: dict[str, list[JobRow]] = {}  # entity -> rows before its overtaking one
         self._unknown: set[int] = set()  # hashes of entities
         self._blocked: list[JobRow] = []
@@ -79,7 +79,7 @@ class EntityQueue:
     def __iter__(self) -> Iterator[Row]:
         """Iterate over the rows that may be sent."""
         for rows in self._free.values():
-            yield from rows
+            yield from (row for row in rows if row.is_free)
 
     @property
     def failing(self) -> int:
@@ -153,7 +153,7 @@ class EntityQueue:
         self.waiting -= sum(1 + len(each.covered) for each in covered)
         self.waiting_chars -= sum(each.length for each in covered)
         if active.is_free and not active.in_doubt:
-            self._remove(active)
+            self._on_taken(active)  # left in `_free`: a search would take long
             covered.insert(0, active)
             self._set_free(row)
         else:
@@ -166,20 +166,23 @@ class EntityQueue:
 
     def take(self) -> Batch:
         """Take the next rows that may share a request; empty if there are none."""
-        if not self._free:
-            return []
-        kind, rows = next(iter(self._free.items()))
-        operation, shared = kind
-        batch = [rows.popleft()]
-        while shared and rows and len(batch) < self._size(operation):
-            batch.append(rows.popleft())
-        for row in batch:
-            self._on_taken(row)
-        if not rows:
-            del self._free[kind]
-        elif len(self._free) > 1:
-            self._free.move_to_end(kind)  # round robin between kinds
-        return batch
+        while self._free:
+            kind, rows = next(iter(self._free.items()))
+            operation, shared = kind
+            most = self._size(operation) if shared else 1
+            batch: Batch = []
+            while rows and len(batch) < most:
+                row = rows.popleft()
+                if row.is_free:  # not covered meanwhile
+                    self._on_taken(row)
+                    batch.append(row)
+            if not rows:
+                del self._free[kind]
+            elif len(self._free) > 1:
+                self._free.move_to_end(kind)  # round robin between kinds
+            if batch:
+                return batch
+        return []
 
     def take_one(self, matches: Callable[[Row], bool], place: Callable[[int], int]) -> Batch:
         """Take one of the rows that may be sent and match; empty if none does.

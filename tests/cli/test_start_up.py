@@ -79,7 +79,10 @@ def test_a_list_of_runs_imports_nothing_that_connects(tmp_path):
 
 def test_a_run_imports_what_sends_once_its_file_is_read():
     """And never what only other commands need."""
-    others = {"aiohttp.web", "pipeline.plan", "pipeline.watch", "pipeline.simulator", "jinja2"}
+    others = {
+        *("aiohttp.web", "pipeline.plan", "pipeline.watch", "pipeline.simulator", "jinja2"),
+        "prometheus_client",
+    }
     assert imported("run", "--help") & {*others, "aiohttp", "pipeline.workers.pool"} == set()
 
 
