@@ -15,7 +15,7 @@ from pipeline.reporter.reconcile import check_results, check_rows
 from pipeline.reporter.source import ReportSource
 from pipeline.reporter.stored_results import stored_frame
 from pipeline.reporter.summary import NOTHING_SENT
-from pipeline.store.parquet import read_frames
+from pipeline.store.parquet import ahead, read_frames
 
 LAST_ROW = 2**63 - 1
 UNSENT_CODE = "not_sent"
@@ -34,7 +34,7 @@ def match_results(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataF
     """
     routes = [AccountRows(account, path) for account, path in source.routes.items()]
     last_read = 0
-    for frame in read_frames(source.snapshot.path):
+    for frame in ahead(read_frames(source.snapshot.path)):
         rows = frame[ROW_COLUMN].cast(pl.Int64)
         check_rows(rows, after=last_read)
         last = int(rows[-1])

@@ -11,14 +11,17 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from pipeline.store.checksums import KEY, Checksums, add_checksums, read_checksums
+
+T = TypeVar("T")
 
 FORMAT = "1"
 ROW_GROUP_ROWS = 16_384
@@ -184,6 +187,19 @@ def read_frames(
         yield frame
         start += frame.height
         most_rows = fitting_rows(frame)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield `items`; each is made in a thread while the one before it is used. Holds both.
+
+    >>> list(ahead(iter("abc")))
+    ['a', 'b', 'c']
+    """
+    with ThreadPoolExecutor(1, "read ahead") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def read_back_frames(path: Path, *, batch_rows: int = ROW_GROUP_ROWS) -> Iterator[pl.DataFrame]:

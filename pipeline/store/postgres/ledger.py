@@ -478,9 +478,8 @@ class PgLedger:
         return crc32(record.encode(), self._seed)
 
     def _damaged(self, what: str) -> LostRecordError:
-        return LostRecordError(
-            str(damaged(self._connections.address, f"{what}, in run {self._run}"))
-        )
+        why = damaged(self._connections.address, f"{what}, in run {self._run}")
+        return LostRecordError.of(self._run, str(why))
 
     def close(self) -> None:
         """Nothing to close: connections are the store's."""
