@@ -29,11 +29,11 @@ from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironm
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.pump import Pump
+from pipeline.workers.read_ahead import ReadAhead
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.refusals import MAX_PROBES
 from pipeline.workers.result_writer import ResultWriter
-from pipeline.workers.row_reader import RowReader
 from pipeline.workers.stop_reason import FirstReply, describe, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
@@ -78,14 +78,13 @@ class AccountSender:
         self.is_permanent = self.was_done_at_stop = False
         self.on_open: Callable[[], None] = lambda: None
         self.on_stop: Callable[[], None] = lambda: None
-        self._total = total
-        self._recorder = recorder
+        self._total, self._recorder = total, recorder
         self._account_limiter = account_limiter
         self._backlog = backlog = _backlog(account, environment, recovered)
         self._clock = clock = environment.clock
         self._bisector = bisector = Bisector()
         self._traffic = Traffic(clock)
-        self._reader = RowReader(backlog, jobs, recovered, clock)
+        self._reader = ReadAhead(backlog, jobs, recovered, clock)
         self._result_writer = ResultWriter(account, backlog, recorder, clock, environment.on_end)
         self._concurrency = ConcurrencyLimiter(
             account.in_flight,

@@ -258,7 +258,7 @@ class Attempts(RequestStep):
         self._deps.on_answer(request, batch, reply, answers[0])
         distinct = tuple(dict.fromkeys(answers)) if len(answers) > 1 else tuple(answers)
         if any(answer.verdict is not Verdict.OK for answer in distinct):
-            self._result_writer.exchanges.on_reply(batch, reply)
+            self._remember(batch, reply)
             for answer in distinct:
                 self._deps.traffic.recent_errors.add(answer)
         request.answers = answers
@@ -356,9 +356,13 @@ class Attempts(RequestStep):
         """Return the answers to `batch` if its reply may answer another request."""
         reply = unmatched_reply(self._deps.peer)
         answers = self._answers(batch, reply)
-        self._result_writer.exchanges.on_reply(batch, reply)
+        self._remember(batch, reply)
         self._deps.traffic.recent_errors.add(answers[0])
         return answers
+
+    def _remember(self, batch: Batch, reply: Reply | NoReply) -> None:
+        sent = {row.job.row: row.text for row in batch}
+        self._result_writer.exchanges.on_reply(batch[0].job.operation, sent, reply)
 
     def _decide_rows(self, batch: Batch, answers: Sequence[Answer], sent_s: float) -> None:
         """End each row, or send it again: with its batch, apart from it, or after a read."""

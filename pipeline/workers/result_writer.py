@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pipeline.exchanges.log import ExchangeLog
 from pipeline.model import Answer, JobRow, RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.sign_in.auth import mask_of
@@ -13,7 +14,6 @@ from pipeline.vendors import Account
 from pipeline.vendors.kit.classify import without_secrets
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Row
-from pipeline.workers.exchange_log import ExchangeLog
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import END_OF_BLOCKED, Finish, Then, after_stop, end_of_covered
 

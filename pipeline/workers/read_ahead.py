@@ -16,7 +16,7 @@ OVERDUE_S, LONGEST_OVERDUE_S = 0.020, 1.0
 """First and longest interval between two calls of `Backlog.on_news` while a retry is due."""
 
 
-class RowReader:
+class ReadAhead:
     """Fills the backlog of one account.
 
     jobs       batches in row order; read in a thread
