@@ -26,8 +26,13 @@ WAITING_LONG = {
     *("test_pauses.py", "test_outages.py", "test_takeovers.py", "test_takeover.py"),
     *("test_run.py", "test_drops.py", "test_shared_quota.py", "test_shares.py"),
     *("test_damaged_runs.py", "test_database_full.py", "test_killed_preparing.py"),
+    *("test_account_stops.py", "test_changed_shares.py", "test_live_overrides.py"),
+    *("test_power_loss.py", "test_share_records.py", "test_signing_in.py", "test_watching.py"),
+    *("test_attacks.py", "test_old_rows.py", "test_small_disk.py"),
 }
 """Files whose tests wait for leases, databases and processes: many seconds, in which others run."""
+WAITING_UP_TO = 0.7
+"""Share of its tests after which a process has no test left that waits long."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,20 +54,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     unfounded = [item.nodeid for item, mark in marks if not mark.args]
     if unfounded:
         raise pytest.UsageError(f"quiet(reason) without a reason: {', '.join(unfounded)}")
-    items[:] = spread(items)
+    items[:] = spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
-def spread(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """The tests with those that wait long between the others, at even distances: each process
-    gets a part of the list, and none shall wait alone at the end.
+def spread(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
+    """The tests with those that wait long between the others, and none of these near the end.
+
+    Each process gets a part of the list, and takes tests from the end of another's when it is
+    through: there, what is left must be short, or one process waits alone.
     """
     waiting = [item for item in items if item.path.name in WAITING_LONG]
     others = [item for item in items if item.path.name not in WAITING_LONG]
-    distance = len(others) // (len(waiting) + 1)
+    found: list[pytest.Item] = []
+    for process in range(processes):
+        mine = waiting[process::processes]
+        begin, end = (len(others) * each // processes for each in (process, process + 1))
+        found += _mixed(mine, others[begin:end])
+    return found
+
+
+def _mixed(waiting: Sequence[pytest.Item], others: Sequence[pytest.Item]) -> list[pytest.Item]:
+    distance = int(WAITING_UP_TO * len(others)) // max(len(waiting), 1)
     found: list[pytest.Item] = []
     for number, item in enumerate(waiting):
-        found += [*others[number * distance : (number + 1) * distance], item]
-    return found + others[len(waiting) * distance :]
+        found += [item, *others[number * distance : (number + 1) * distance]]
+    return found + list(others[len(waiting) * distance :])
 
 
 def pytest_asyncio_loop_factories(
@@ -83,10 +99,18 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL that runs: of this process, shared by its tests. A test never stops it."""
+def _postgres_of_all() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         yield server
+
+
+@pytest.fixture
+def postgres(_postgres_of_all: PostgresServer) -> Iterator[PostgresServer]:
+    """A PostgreSQL that runs: of this process, shared by its tests. A test never stops it, and its
+    databases are a later test's, emptied.
+    """
+    yield _postgres_of_all
+    _postgres_of_all.take_back()
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
-"""Starts `python -m pipeline` without importing it anew each time: that costs half a second of CPU.
+"""Starts `python -m pipeline` without importing it anew each time: that costs a second of CPU.
 
 A server that has imported the package forks for each start. The fork is a process as any other: a
 child of the test with its own pid, signals, folder, environment, arguments and streams, and it runs
-`pipeline.__main__`. `python -m tests.quick_start FD` is the server; it serves one process of tests.
+`pipeline.__main__`, or the code of `python -c`. A command that starts workers has such a server for
+them: it was forked before the command began. `python -m tests.quick_start FD` is the server; it
+serves one process of tests.
 """
 
 from __future__ import annotations
@@ -23,14 +25,18 @@ import struct
 import subprocess
 import sys
 import threading
+import types
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 COMMAND = [sys.executable, "-m", "pipeline"]
+CODE = [sys.executable, "-c"]
+STARTS_WORKERS = "--workers"
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 VARIABLE = "TESTS_START_ANEW"
 """If it is set, each start imports the package."""
 AT_IMPORT = ("PYTHON", "LC_", "LANG", "TZ", "LD_", "MALLOC", "POLARS", "_RJEM", VARIABLE)
@@ -46,8 +52,8 @@ _LENGTH = struct.Struct("!I")
 
 
 class QuickPopen(subprocess.Popen[Any]):
-    """`subprocess.Popen`, forked from the server if it starts `python -m pipeline` with nothing
-    that only a start anew can do.
+    """`subprocess.Popen`, forked from the server if it starts `python -m pipeline` or `python -c`
+    with nothing that only a start anew can do.
     """
 
     def _execute_child(self, *given: Any) -> None:
@@ -60,7 +66,7 @@ class QuickPopen(subprocess.Popen[Any]):
         pipes = [asked[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         self.pid = _server().start(
             [number if each == -1 else each for number, each in enumerate(pipes)],
-            arguments=asked["args"][len(COMMAND) :],
+            words=asked["args"][1:],
             folder=os.fspath(asked["cwd"] or Path.cwd()),
             environ=os.environ if asked["env"] is None else asked["env"],
             is_leader=asked["start_new_session"],
@@ -75,7 +81,7 @@ def _can_fork(asked: Mapping[str, Any]) -> bool:
     return (
         sys.platform == "linux"
         and isinstance(words, list)
-        and words[: len(COMMAND)] == COMMAND
+        and (words[: len(COMMAND)] == COMMAND or words[: len(CODE)] == CODE)
         and not any(asked[name] for name in ("preexec_fn", "pass_fds", "shell", "executable"))
         and VARIABLE not in os.environ
         and _at_import(env) == _at_import(os.environ)
@@ -88,43 +94,44 @@ def _at_import(environ: Mapping[str, str]) -> dict[str, str]:
 
 @cache
 def _server() -> _Server:
-    return _Server()
+    _adopt_orphans(True)  # so that what it forks can become a child of this process
+    _adopt_orphans(False)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.quick_start", str(theirs.fileno())],
+            cwd=ROOT,
+            pass_fds=(theirs.fileno(),),
+        )
+
+    def close() -> None:
+        """It ends as its socket is closed."""
+        ours.close()
+        process.wait()
+
+    atexit.register(close)
+    return _Server(ours)
 
 
 class _Server:
     """The other end of the socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, ours: socket.socket) -> None:
         self._lock = threading.Lock()
-        _adopt_orphans(True)  # so that what it forks can become a child of this process
-        _adopt_orphans(False)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.quick_start", str(theirs.fileno())],
-                cwd=ROOT,
-                pass_fds=(theirs.fileno(),),
-            )
         self._socket = ours
-        atexit.register(self.close)
-
-    def close(self) -> None:
-        """It ends as its socket is closed."""
-        self._socket.close()
-        self._process.wait()
 
     def start(
         self,
         streams: list[int],
         *,
-        arguments: Iterable[object],
+        words: Iterable[object],
         folder: str,
         environ: Mapping[str, str],
         is_leader: bool,
     ) -> int:
         """The number of the process, which is a child of this one."""
         asked = {
-            "arguments": [os.fspath(each) for each in arguments],  # type: ignore[call-overload]
+            "words": [os.fspath(each) for each in words],  # type: ignore[call-overload]
             "folder": folder,
             "environ": dict(environ),
             "is_leader": is_leader,
@@ -132,7 +139,7 @@ class _Server:
         }
         message = json.dumps(asked).encode()
         with self._lock:
-            _adopt_orphans(True)
+            _adopt_orphans(True)  # so that what the server forks becomes a child of this process
             try:
                 socket.send_fds(self._socket, [_LENGTH.pack(len(message))], streams)
                 self._socket.sendall(message)
@@ -200,14 +207,19 @@ def _become(asked: Mapping[str, Any], streams: list[int]) -> None:
     os.umask(asked["umask"])
     os.environ.clear()
     os.environ.update(asked["environ"])
+    for each in ENDING:
+        signal.signal(each, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.path[0] = asked["folder"]
-    sys.argv = ["-m", *asked["arguments"]]
+    sys.path[0] = asked["folder"] if _is_command(asked) else ""
+    sys.argv = ["-m" if _is_command(asked) else "-c", *asked["words"][2:]]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the process's own
     sys.stdout = _text(1, errors="strict", is_by_line=os.isatty(1))
     sys.stderr = _text(2, errors="backslashreplace", is_by_line=True)
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
-    gc.enable()
+
+
+def _is_command(asked: Mapping[str, Any]) -> bool:
+    return bool(asked["words"][0] == "-m")
 
 
 def _text(number: int, *, errors: str, is_by_line: bool) -> io.TextIOWrapper:
@@ -237,6 +249,39 @@ def _import_all() -> None:
         importlib.import_module(name)
 
 
+def _serve_workers() -> dict[str, Any] | None:
+    """Fork a server for what this process starts. Returns None in this one, and in each that is
+    started what was asked; the server ends with this one.
+    """
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        ours.close()
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):  # whoever reads what this process writes waits for no server
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+        started = _serve(theirs)
+        if started is None:
+            os._exit(0)
+        return started
+    theirs.close()
+    server = _Server(ours)
+    globals()["_server"] = lambda: server
+    subprocess.Popen = QuickPopen  # type: ignore[misc]
+    return None
+
+
+def _run(words: Sequence[str]) -> None:
+    """What the interpreter does with these words."""
+    if words[0] == "-m":
+        runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+    else:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(words[1], "<string>", "exec"), main.__dict__)  # noqa: S102 - of a test
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import_all()
@@ -247,8 +292,15 @@ if __name__ == "__main__":
         # of forks beside the threads of Polars: it starts those that it needs in each process
         warnings.simplefilter("ignore")
         started = _serve(socket.socket(fileno=int(sys.argv[1])))
+        while started is not None and STARTS_WORKERS in started["words"]:
+            worker = _serve_workers()
+            if worker is None:
+                break
+            started = worker
     if started is not None:
+        gc.enable()
         try:
-            runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+            _run(started["words"])
         except SystemExit as end:
             _exit(end.code)
+        _exit(None)

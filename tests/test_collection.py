@@ -10,8 +10,11 @@ import sys
 import time
 from itertools import zip_longest
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from tests.conftest import WAITING_LONG, WAITING_UP_TO, spread
 
 ROOT = Path(__file__).parent.parent
 APART_S = 2.1  # more than the two seconds that are the coarsest step of a stored time (zip)
@@ -45,3 +48,16 @@ def test_two_processes_collect_the_same_names(tmp_path: Path) -> None:
     assert len(first) > 1000
     differing = [f"{one}\n{other}" for one, other in zip_longest(first, second) if one != other]
     assert not differing, f"{len(differing)} names differ:\n" + "\n".join(differing[:SHOWN])
+
+
+@pytest.mark.parametrize(("waiting", "others"), [(0, 50), (10, 0), (40, 1000), (100, 30)])
+@pytest.mark.parametrize("processes", [1, 8])
+def test_no_process_has_a_long_wait_near_its_end(waiting: int, others: int, processes: int) -> None:
+    names = [min(WAITING_LONG)] * waiting + ["test_a.py"] * others
+    items = [SimpleNamespace(path=Path(name), number=n) for n, name in enumerate(names)]
+    found = spread(items, processes)
+    assert sorted(item.number for item in found) == list(range(waiting + others))
+    size = len(found) / processes
+    if others > waiting:
+        ends = [n % size / size for n, each in enumerate(found) if each.path.name in WAITING_LONG]
+        assert all(end <= WAITING_UP_TO + 1 / size for end in ends)

@@ -39,20 +39,23 @@ MAY_USE: dict[str, set[str]] = {
     "http_client": {"model", "aiohttp", "anyio", "httptools", "multidict", "yarl"},
     "pacing": {"model", "vendors", "store", "http_client.wire", "aiolimiter", "anyio"},
     "sign_in": {"model", "vendors", "pacing", "http_client", "anyio", "pydantic", "yarl"},
+    "exchanges": {
+        *("model", "vendors", "sign_in.auth", "http_client.masking", "multidict", "pydantic"),
+    },
     "workers": {
-        *("model", "pacing", "vendors", "sign_in.auth"),
+        *("model", "pacing", "vendors", "sign_in.auth", "exchanges"),
         *(
             "http_client.wire",
-            "http_client.masking",
             "http_client.link_urls",
             "http_client.patient_loop",
         ),
-        *("anyio", "multidict", "pydantic"),
+        "anyio",
     },
     "store": {"model", "pydantic_core", "polars", "psycopg"},
     "object_storage": {"model", "obstore"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
+        "store.result_lines",
         *("polars", "pydantic"),
     },
     "ui": {
@@ -93,7 +96,7 @@ MAY_USE: dict[str, set[str]] = {
         *("object_storage", "anyio"),
     },
     "cli": {
-        *("model", "vendors", "jobs", "loader", "pacing", "workers", "reporter", "ui", "config"),
+        *("model", "vendors", "jobs", "loader", "pacing", "exchanges", "reporter", "ui", "config"),
         *(
             "simulator",
             "object_storage",
@@ -130,6 +133,7 @@ DECISIONS = {
     for folder, names in {
         "airflow": "command",
         "doctor": "judge",
+        "exchanges": "text",
         "http_client": "backoff decompress http1 masking",
         "jobs": "shares",
         "loader": (
@@ -144,7 +148,7 @@ DECISIONS = {
             "quota_parts rate strays suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
-        "reporter": "aggregate columns reconcile summarise tally",
+        "reporter": "aggregate columns reconcile stored_results summarise tally",
         "run": (
             "anomaly canary_rows estimate refusal share_progress share_rules share_stops "
             "stale_row_rules"
@@ -158,8 +162,8 @@ DECISIONS = {
         "ui/terminal": "pace",
         "watch": "expected_files marks names settling",
         "workers": (
-            "answers backlog batches bisection claim_ahead coalescing "
-            "entity_order exchange_text fail_fast own_answers patience precheck probes refusals "
+            "answers backlog batches bisection claim_ahead "
+            "fail_fast entity_queue own_answers patience precheck probes refusals "
             "reply_certainty row stop_reason traffic"
         ),
     }.items()

@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from tests.cli.command import ended, environment, start, start_anew
-from tests.quick_start import COMMAND, QuickPopen, _can_fork
+from tests.quick_start import CODE, COMMAND, QuickPopen, _can_fork
+from tests.waiting import until
+from tests.workplace import configure, coupon, drop
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,50 @@ def test_it_has_no_file_of_the_tests_but_its_streams(tmp_path: Path) -> None:
     assert str(tmp_path / "open") not in links
 
 
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        ("import sys; print(sys.argv, __name__, sys.path[0] == '')", 0),
+        ("import sys; sys.exit(7)", 7),
+        ("import sys; sys.exit('in words')", 1),
+        ("import atexit; atexit.register(print, 'at the end')", 0),
+        ("1 / 0", 1),
+    ],
+)
+def test_code_runs_as_the_interpreter_runs_it(tmp_path: Path, code: str, end: int) -> None:
+    quick, anew = (
+        begin([*CODE, code, "a", "b"], cwd=tmp_path, text=True, stdout=PIPE, stderr=PIPE)
+        for begin in (QuickPopen, subprocess.Popen)
+    )
+    said, told = quick.communicate(timeout=90), anew.communicate(timeout=90)
+    assert (quick.returncode, said[0]) == (anew.returncode, told[0])
+    assert quick.returncode == end
+    assert said[1].splitlines()[-1:] == told[1].splitlines()[-1:]  # a traceback's end
+
+
+def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_path: Path) -> None:
+    configure(tmp_path, "http://127.0.0.1:9", more="shares = 4\nconnect_timeout_s = 60")
+    drop(tmp_path, *map(coupon, range(200)))
+    file = "inputs/xsolla.coupon/coupons.csv"
+    process = start(tmp_path, "run", "--yes", "--workers", "2", file, start_new_session=True)
+    workers = until(lambda: [each for each in children(process.pid) if is_leader(each)])
+    assert all(b"quick_start" in Path(f"/proc/{each}/cmdline").read_bytes() for each in workers)
+    others = set(children(process.pid)) - set(workers)
+    process.kill()
+    process.communicate(timeout=90)  # nobody else has its streams
+    until(lambda: not any(Path(f"/proc/{each}").exists() for each in others))
+    for each in workers:
+        os.kill(each, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_leader(pid: int) -> bool:
+    return os.getsid(pid) == pid
+
+
 ASKED = {
     "args": [*COMMAND, "run"],
     "env": None,
@@ -72,6 +119,7 @@ ASKED = {
         ({"env": {**os.environ, "PYTHONWARNINGS": "error"}}, False),
         ({"args": ["pipeline", "run"]}, False),  # the script, not the module
         ({"args": [*COMMAND[:2], "tests"]}, False),
+        ({"args": [*CODE, "print()"]}, True),
         ({"pass_fds": (7,)}, False),
         ({"preexec_fn": os.getpid}, False),
     ],

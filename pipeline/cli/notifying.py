@@ -22,8 +22,12 @@ def command_notifier(
     log: str | None = None,
     log_level: Level | None = None,
     metrics_file: Path | None = None,
+    serves_metrics: bool = False,
 ) -> Iterator[Notifier]:
-    """Open the notifier; the command's options override the configuration."""
+    """Open the notifier; the command's options override the configuration.
+
+    serves_metrics  keep metrics although no file is written
+    """
     with open_notifier(
         config,
         os.environ,
@@ -31,8 +35,10 @@ def command_notifier(
         log_format=log,
         level=log_level,
         metrics_file=metrics_file,
+        serves_metrics=serves_metrics,
         warn=warn,
     ) as notifier:
-        ended_s, well_s = last_ends(config)
-        notifier.metrics.known(ended_s=ended_s, well_s=well_s)
+        if notifier.metrics is not None:
+            ended_s, well_s = last_ends(config)
+            notifier.metrics.known(ended_s=ended_s, well_s=well_s)
         yield notifier

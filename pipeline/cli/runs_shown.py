@@ -150,7 +150,7 @@ def show_run(config: Config, name: str, output: RunsOutput) -> None:
                 f"\nThe report is written at the end. Stop it with `pipeline runs {name} --stop`."
             )
         return
-    summary, is_new = report_of(config, name, output.note)
+    summary, is_new = report_of(config, name, output.note, checks_record=True)
     known = entry(config, name)
     deliver(config, name)
     if output.is_json:

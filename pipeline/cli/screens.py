@@ -92,6 +92,9 @@ def _notes(made: MadePlan) -> Iterable[tuple[str, str]]:
             yield "risk", f"{operation}: {gap}"
     for account, why in made.stopped.items():
         yield "stopped", f"{account}: {why}"
+    if made.pending:
+        still = f"`pipeline resume {made.planned.undoes}` would still send them"
+        yield "not sent", f"{counted(made.pending, 'row')} of the run; {still}"
     yield "cost", f"{counted(made.planned.requests, 'read')}; nothing was changed"
 
 
@@ -105,7 +108,7 @@ def show_verified(console: Console, run: str, found: Verified) -> None:
     reads = counted(found.requests, "request")
     if found.rows:
         words = "no drift" if not found.drifted else f"{number(found.drifted)} drifted"
-        rows = counted(found.rows, "row")
+        rows = counted(found.rows - found.unread, "row")
         console.print(_text(f"{run}: {rows} verified in {reads}, {words}", "bold"))
     notes = [("stopped", f"{account}: {why}") for account, why in found.stopped.items()]
     if found.unread:

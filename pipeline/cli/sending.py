@@ -36,7 +36,7 @@ from pipeline.run import (
     to_the_minute,
 )
 from pipeline.run.canary import CanaryResult
-from pipeline.run.event_loop import event_loop, run_async
+from pipeline.run.event_loop import event_loop, rare_collections, run_async
 from pipeline.runs import tidy
 from pipeline.ui import terminal as screen
 from pipeline.ui.terminal import show_question
@@ -97,7 +97,8 @@ class CommandSession:
         files  name of each file, and a function that prepares it
         """
         event_loop(os.environ)  # a wrong one is refused before anything is prepared
-        with nullcontext() if self._place is None else self._place(self.say) as self._placed:
+        place = nullcontext() if self._place is None else self._place(self.say)
+        with rare_collections(), place as self._placed:
             return self._run(files, is_agreed=is_agreed)
 
     def _run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:

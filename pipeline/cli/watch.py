@@ -128,7 +128,10 @@ def watch(
     config = read_config(config_file)
     place = opened_by(on, workers, config, None, os.environ)
     with ExitStack() as stack:
-        notifier = stack.enter_context(command_notifier(config, **outputs))
+        serves_metrics = metrics_port is not None
+        notifier = stack.enter_context(
+            command_notifier(config, serves_metrics=serves_metrics, **outputs)
+        )
         console = terminal(stderr=True, quiet=quiet or notifier.has_log)
         say = partial(_say, console, notifier)
         placed = None if place is None else stack.enter_context(place(say))

@@ -20,13 +20,13 @@ import anyio
 from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
+from pipeline.http_client.addresses import Addresses
 from pipeline.http_client.backoff import ConnectBackoff, ReuseRest
 from pipeline.http_client.connection import HttpConnection, unknown
 from pipeline.http_client.dated_socket import CAN_DATE, DatedSocket
 from pipeline.http_client.patient_loop import PatientLoop, PatientSelector
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
-DNS_TTL_S = 60
 
 LOOK_S = 0.001
 """Seconds for which a look at all sockets holds; a reply ends it. Many requests leave together."""
@@ -58,6 +58,8 @@ class Connections:
     tls    None for plain HTTP
     limit  how many connections may be given out at once; one more waits
     unacknowledged_s  as for `socket_maker`
+
+    has_worked  True once a connection brought a reply
     """
 
     def __init__(
@@ -85,15 +87,19 @@ class Connections:
         self._sweep: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self._connector: aiohttp.TCPConnector
+        self._addresses: Addresses
+        self.has_worked = False
 
     async def __aenter__(self) -> Self:
         self._loop = loop = asyncio.get_running_loop()
         self._patience = loop.patience if isinstance(loop, PatientLoop) else None
+        self._addresses = Addresses(aiohttp.ThreadedResolver())
         self._connector = aiohttp.TCPConnector(
             limit=0,
             ssl=True if self._tls is None else self._tls,
             force_close=True,  # what it opens is kept here
-            ttl_dns_cache=DNS_TTL_S,
+            resolver=self._addresses,
+            use_dns_cache=False,  # the resolver keeps them
             socket_factory=socket_maker(self._unacknowledged_s, self._patience),
         )
         return self
@@ -105,6 +111,7 @@ class Connections:
         left, self._open = self._open, {}
         for connection in left.values():
             connection.close()
+        await self._addresses.close()
         await self._connector.close()
         self._selector.close()
 
@@ -146,6 +153,7 @@ class Connections:
         now_s, is_open = self._loop.time(), connection.is_open
         self._looked_s = -math.inf
         if connection.has_replied:
+            self.has_worked = True
             self._backoff.worked()
             if connection.is_reused:
                 self._rest.worked()
@@ -205,12 +213,17 @@ class Connections:
     async def _open_one(self) -> HttpConnection:
         if wait_s := self._backoff.delay_s(self._loop.time()):
             await asyncio.sleep(wait_s)
-        began_s = self._loop.time()
+        began_s, is_connected = self._loop.time(), False
         try:
-            return await self._connect()
+            connection = await self._connect()
+            is_connected = True
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             self._backoff.failed(began_s, self._loop.time())
             raise NotConnectedError(error) from error
+        finally:
+            if not is_connected:  # also if the time was up
+                self._addresses.doubt()
+        return connection
 
     async def _connect(self) -> HttpConnection:
         request = ClientRequest(

@@ -121,7 +121,10 @@ class Transport:
             cause = error.cause
         except TimeoutError as error:
             cause = error
-        return not_connected(cause, self._peer, self._proxy, self._connect_s)
+        lost = not_connected(cause, self._peer, self._proxy, self._connect_s)
+        # What worked before is configured well: a peer that is at fault now may come back, and may
+        # be one of several.
+        return lost._replace(is_permanent=False) if self._connections.has_worked else lost
 
     def give_back(self, connection: HttpConnection) -> None:
         """Give back a connection that was taken and not used."""

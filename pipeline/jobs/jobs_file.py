@@ -108,6 +108,7 @@ class JobsWriter:
         self._operations: Counter[str] = Counter()
         self._groups: Counter[tuple[str, str]] = Counter()
         self._reaches: set[str] = set()
+        self._reach = ""  # that of the last jobs, which the next ones mostly have too
 
     def write(self, jobs: Sequence[JobRow]) -> None:
         """Append `jobs`."""
@@ -119,13 +120,19 @@ class JobsWriter:
         reads  how many of them are read first
         """
         self._writer.write(frame)
-        self._reaches.update(frame["entity"].str.extract(_REACHED).drop_nulls().unique())
+        self._note_reaches(frame["entity"])
         self._reads += reads
-        counts = frame.group_by("operation", "batch", maintain_order=True).len()
-        for operation, batch, jobs in counts.rows():
+        for operation, batch, jobs in _groups(frame):
             self._operations[operation] += jobs
             if batch:
                 self._groups[operation, batch] += jobs
+
+    def _note_reaches(self, entities: pl.Series) -> None:
+        others = entities.filter(~entities.str.starts_with(f"{self._reach}|"))
+        found = others.str.extract(_REACHED).drop_nulls().unique(maintain_order=True)
+        if len(found):
+            self._reach = found[-1]
+            self._reaches.update(found)
 
     def file(self) -> JobsFile:
         """The written file. Call it after leaving the context."""
@@ -158,6 +165,14 @@ class JobsWriter:
         trace: TracebackType | None,
     ) -> None:
         self._writer.__exit__(kind, error, trace)
+
+
+def _groups(frame: pl.DataFrame) -> list[tuple[str, str, int]]:
+    """Operation, batch key and number of the jobs that have both."""
+    keys = frame.select("operation", "batch")
+    if frame.height and keys.select((pl.all() == pl.all().first()).all()).row(0) == (True, True):
+        return [(*keys.row(0), frame.height)]
+    return keys.group_by("operation", "batch", maintain_order=True).len().rows()
 
 
 def jobs_writer(folder: Path, account: Account) -> JobsWriter:

@@ -42,7 +42,7 @@ from pipeline.model import (
     Status,
 )
 from pipeline.store.frame_values import cells_of
-from pipeline.store.parquet import read_frames
+from pipeline.store.parquet import ahead, read_frames
 from pipeline.vendors.kit.contract import Account, Operation
 
 _ROWS_AT_ONCE = 8_192  # more are hardly faster, and take 30 MB more
@@ -169,7 +169,7 @@ class _Binder:
     def bind(self, path: Path) -> Bound:
         """Bind all rows of the snapshot at `path`."""
         with self._stack:
-            for frame in read_frames(path, batch_rows=_ROWS_AT_ONCE):
+            for frame in ahead(read_frames(path, batch_rows=_ROWS_AT_ONCE)):
                 self._bind_frame(frame)
         return self._bound()  # the files are closed
 

@@ -382,8 +382,8 @@ class PlainBinder:
         parts = []
         for (shape,), rows in picked.group_by(pl.col("template") // _PER_SHAPE):
             shaped = self._shaped[shape]
-            indexes = rows["index"].sort()
-            order = rows.sort("index")["template"] % _PER_SHAPE
+            in_order = rows.sort("index")
+            indexes, order = in_order["index"], in_order["template"] % _PER_SHAPE
             part = pl.concat(
                 [
                     keyed.select(name for name in keyed.columns if name[0] == "t")[indexes],
@@ -393,9 +393,7 @@ class PlainBinder:
                 how="horizontal",
             ).with_columns(*shaped.texts())
             parts.append(part)
-        taken = picked["index"]
-        is_other = pl.select(~pl.int_range(frame.height).is_in(taken.implode())).to_series()
-        plain.others = is_other.arg_true().to_list()
+        plain.others = _others(frame.height, picked["index"])
         if parts:
             named = {
                 "operation": pl.lit(self._maker.operation.name),
@@ -406,6 +404,14 @@ class PlainBinder:
             }
             whole = [part.with_columns(**named).select(*JOBS_SCHEMA) for part in parts]
             plain.jobs = (pl.concat(whole).sort("row") if len(whole) > 1 else whole[0]).rechunk()
+
+
+def _others(rows: int, taken: pl.Series) -> list[int]:
+    """The indexes of the rows that are not taken, ascending."""
+    if len(taken) == rows:
+        return []
+    is_other = pl.select(~pl.int_range(rows).is_in(taken.implode())).to_series()
+    return is_other.arg_true().to_list()
 
 
 def _with_samples(

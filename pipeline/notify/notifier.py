@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, Status
@@ -29,9 +29,11 @@ from pipeline.notify.events import (
     Warned,
 )
 from pipeline.notify.formatting import as_json, as_text, body, level_of, occasion_of
-from pipeline.notify.metrics import Metrics
 from pipeline.notify.webhook import Webhook
 from pipeline.reporter import Summary
+
+if TYPE_CHECKING:
+    from pipeline.notify.metrics import Metrics
 
 ROWS_PER_S = 20
 """Failed rows logged one by one per second; the others are counted."""
@@ -55,6 +57,7 @@ class Notifier:
     config   decides which events go to the webhook
     log      target of log lines; None: no log
     webhook  None: no webhook
+    metrics  None: nobody reads them
     warn     receives notification failures if there is no log
     """
 
@@ -66,11 +69,12 @@ class Notifier:
         level: Level = "info",
         is_json: bool = False,
         webhook: Webhook | None = None,
+        metrics: Metrics | None = None,
         metrics_file: Path | None = None,
         warn: Callable[[str], None] = lambda _text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.metrics = Metrics()
+        self.metrics = metrics
         self.beat_s: float | None = None
         self.webhook = webhook
         self._config = config
@@ -178,34 +182,39 @@ class Notifier:
             )
         for warning in summary.warnings:
             self.notify(Warned(run=summary.run, what=warning))
-        self.metrics.ended(summary, time.time())
+        if self.metrics is not None:
+            self.metrics.ended(summary, time.time())
         self._write_metrics()
         self.notify(_run_ended(summary, report))
 
     def run_failed(self, file: str, why: object) -> None:
         """A file was not sent, or its run failed."""
-        self.metrics.not_sent()
+        if self.metrics is not None:
+            self.metrics.not_sent()
         self._write_metrics()
         text = why.without_values() if isinstance(why, PipelineError) else str(why)
         self.notify(RunFailed(file=file, why=text))
 
     def quarantined(self, file: PurePath, why: str) -> None:
         """A dropped file was quarantined: it was not or not completely sent."""
-        self.metrics.quarantined()
+        if self.metrics is not None:
+            self.metrics.quarantined()
         self.notify(Quarantined(file=str(file), why=why))
 
     def nothing_arrived(self, where: str, expected: str = "") -> None:
         """An expected file did not arrive."""
-        self.metrics.nothing_arrived()
+        if self.metrics is not None:
+            self.metrics.nothing_arrived()
         self.notify(NothingArrived(where=where, expected=expected))
 
     def beat(self) -> None:
         """A watcher completed a loop."""
         self.beat_s = self._clock()
-        self.metrics.beat(time.time())
+        if self.metrics is not None:
+            self.metrics.beat(time.time())
 
     def _write_metrics(self) -> None:
-        if self._metrics_file is None:
+        if self.metrics is None or self._metrics_file is None:
             return
         try:
             self.metrics.write(self._metrics_file)
@@ -222,6 +231,7 @@ def open_notifier(
     log_format: str | None = None,
     level: Level | None = None,
     metrics_file: Path | None = None,
+    serves_metrics: bool = False,
     warn: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Notifier]:
     """Open a notifier; on exit, waiting messages are sent for a limited time.
@@ -229,14 +239,17 @@ def open_notifier(
     A webhook whose URL cannot be read causes a warning: notifications must not stop a run.
 
     log_format, level, metrics_file  given by the command; None: by the configuration
+    serves_metrics                   keep metrics although no file is written
     """
+    file = metrics_file or config.metrics_file
     chosen = log_format or config.log.format
     notifier = Notifier(
         config,
         log=None if chosen is None else log,
         level=level or config.log.level,
         is_json=chosen == "json",
-        metrics_file=metrics_file or config.metrics_file,
+        metrics=_new_metrics() if serves_metrics or file is not None else None,
+        metrics_file=file,
         warn=warn,
     )
     try:
@@ -251,6 +264,12 @@ def open_notifier(
     finally:
         if notifier.webhook is not None:
             notifier.webhook.close()
+
+
+def _new_metrics() -> Metrics:
+    from pipeline.notify.metrics import Metrics  # noqa: PLC0415 - slow, and most runs keep none
+
+    return Metrics()
 
 
 def _row_failed(run: str, result: RowResult) -> RowFailed:

@@ -38,16 +38,20 @@ async def serve_metrics(
 ) -> AsyncIterator[int]:
     """Serve `/metrics` and `/healthz` while the block runs; yields the port, also for port 0.
 
+    notifier  one that keeps metrics
+
     /healthz is 200 while the last `beat` is at most `stale_after_s` old, else 503. The server's
     start counts as a beat. A connection serves one request within `connection_s`, and there are at
     most MAX_CONNECTIONS, so that clients without credentials cannot exhaust the descriptors of the
     process. Raises UsageError if the address cannot be used.
     """
-    started_s = clock()
+    started_s, metrics = clock(), notifier.metrics
+    if metrics is None:
+        raise ValueError("the notifier keeps no metrics")
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/metrics":
-            return _once(web.Response(body=notifier.metrics.text(), headers=_METRICS_HEAD))
+            return _once(web.Response(body=metrics.text(), headers=_METRICS_HEAD))
         if request.path != "/healthz":
             return _once(web.Response(status=404, text="not found; try /metrics or /healthz\n"))
         age_s = clock() - max(started_s, notifier.beat_s or started_s)

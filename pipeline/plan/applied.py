@@ -99,6 +99,7 @@ def _etag(receipt: str) -> str | None:
 @contextmanager
 def record_of(prepared: Prepared) -> Iterator[AppliedRun]:
     """Open the record of a run while the block runs. Raises RunAborted or LedgerError."""
-    with open_store(prepared.config).ledger(prepared.run, None, None) as ledger:
+    store, known = open_store(prepared.config), (prepared.commits, prepared.results)
+    with store.ledger(prepared.run, None, None, commits=known[0], results=known[1]) as ledger:
         ledger.has_previous_states()  # damage is reported before anything is read at a vendor
         yield AppliedRun(ledger)

@@ -62,12 +62,14 @@ class MadePlan:
     planned  the plan's metadata, as stored in the file
     page     counts and examples for display
     stopped  accounts that stopped reading, each with the reason
+    pending  rows of the run to undo that `resume` would still send
     """
 
     path: Path
     planned: Planned
     page: PlanSummary
     stopped: Mapping[str, str] = field(default_factory=dict)
+    pending: int = 0
 
 
 async def make_plan(

@@ -15,7 +15,7 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.jobs import JobsFile
 from pipeline.jobs.repeats import repeated_entities
-from pipeline.model import UsageError
+from pipeline.model import Status, UsageError
 from pipeline.model.plan import PlanRow
 from pipeline.plan.applied import MAYBE_APPLIED, AppliedRun, record_of
 from pipeline.plan.entity_reader import ReadResult
@@ -62,10 +62,13 @@ async def undo_plan(
             with record_of(prepared) as record, plan_file(out) as writer:
                 page = PlanSummary(states.hide)
                 draft = PlanDraft(writer, page, tell, prepared.bound.rows)
+                pending = 0
                 for name, file in prepared.bound.jobs.items():
-                    async for rows in _Account(accounts[name], file, record, states).rows():
+                    account = _Account(accounts[name], file, record, states)
+                    async for rows in account.rows():
                         first = draft.kinds.total() + 1
                         await draft.add([r._replace(row=n) for n, r in enumerate(rows, first)])
+                    pending += account.pending
                 if not draft.kinds:
                     raise UsageError(f"nothing to undo: run {run} applied no row")
                 jobs = prepared.bound.jobs.values()
@@ -73,13 +76,16 @@ async def undo_plan(
                 planned = planned_now(run, accounts, operations, draft.kinds, states.requests)
                 planned = replace(planned, undoes=run)
                 writer.describe(planned)
-            return MadePlan(out, planned, page, states.stopped)
+            return MadePlan(out, planned, page, states.stopped, pending)
     finally:
         prepared.lease.release()
 
 
 class _Account:
-    """Undoes the rows of one account of a run."""
+    """Undoes the rows of one account of a run.
+
+    pending  once all rows are read: those that were not sent
+    """
 
     def __init__(
         self, account: Account, file: JobsFile, record: AppliedRun, states: EntityStates
@@ -89,10 +95,12 @@ class _Account:
         self._record = record
         self._states = states
         self._repeated = repeated_entities(file.path, file.repeated)
+        self.pending = file.rows
 
     async def rows(self) -> AsyncIterator[list[PlanRow]]:
         """Yield chunks of rows, the last row of the run first."""
         for chunk in self._record.backwards(self._file, CHUNK_ROWS):
+            self.pending -= sum(each.status is not Status.NOT_ATTEMPTED for _, each in chunk)
             ended = [pair for pair in chunk if pair[1].status in MAYBE_APPLIED]
             applied = self._record.applied(self._account, ended)
             seen = await self._states.read([self._wanted(each) for each in applied if each.before])

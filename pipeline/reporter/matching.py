@@ -13,8 +13,9 @@ from pipeline.reporter.columns import result_frame
 from pipeline.reporter.errors import SHOWN_ROWS
 from pipeline.reporter.reconcile import check_results, check_rows
 from pipeline.reporter.source import ReportSource
+from pipeline.reporter.stored_results import stored_frame
 from pipeline.reporter.summary import NOTHING_SENT
-from pipeline.store.parquet import read_frames
+from pipeline.store.parquet import ahead, read_frames
 
 LAST_ROW = 2**63 - 1
 UNSENT_CODE = "not_sent"
@@ -33,7 +34,7 @@ def match_results(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataF
     """
     routes = [AccountRows(account, path) for account, path in source.routes.items()]
     last_read = 0
-    for frame in read_frames(source.snapshot.path):
+    for frame in ahead(read_frames(source.snapshot.path)):
         rows = frame[ROW_COLUMN].cast(pl.Int64)
         check_rows(rows, after=last_read)
         last = int(rows[-1])
@@ -48,7 +49,7 @@ def match_results(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataF
 
 def _results(source: ReportSource, first: int, last: int, most: int) -> pl.DataFrame:
     # a few more than expected: enough to detect surplus results and to name them
-    return result_frame(islice(source.results(first, last), most + SHOWN_ROWS + 1), source.run)
+    return stored_frame(islice(source.lines(first, last), most + SHOWN_ROWS + 1), source.run)
 
 
 def _completed(

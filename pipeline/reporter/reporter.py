@@ -5,11 +5,10 @@ Each row of the snapshot is in exactly one of the two files, or there is no summ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import polars as pl
 
@@ -26,9 +25,7 @@ from pipeline.reporter.summarise import summarise
 from pipeline.reporter.summary import PAGE_NAME, SUMMARY_NAME, OutputSummary, Summary
 from pipeline.reporter.tally import Tally
 from pipeline.store.files import aside, atomic_write, publish, removed_on_error, sync_folder
-from pipeline.store.parquet import row_count
-
-T = TypeVar("T")
+from pipeline.store.parquet import ahead, row_count
 
 
 class Pages(Protocol):
@@ -106,7 +103,7 @@ def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, Ag
             stack.enter_context(open_output(source.snapshot, part, columns.header, columns.schema))
             for part in parts
         )
-        for frame, results in _ahead(match_results(source)):
+        for frame, results in ahead(match_results(source)):
             tally.add(results)
             rows = columns.join(frame, results)
             is_success = rows["_status"].is_in(_SUCCESSES)
@@ -119,15 +116,6 @@ def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, Ag
             shown = tally.add_errors(results.filter(~is_success))
             aggregate.add(frame, results, shown)
     return tally, aggregate, [success.rows, errors.rows]
-
-
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield `items`; each is made in a thread while the one before it is used."""
-    with ThreadPoolExecutor(1, "report") as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
 
 
 def _stored_schema(path: Path) -> pl.Schema:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.model import RowResult, Snapshot, Status
+from pipeline.model import Snapshot, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
 from pipeline.reporter.summary import RunFacts
+from pipeline.store.result_lines import Line
 
-Results = Callable[[int, int], Iterable[RowResult]]
+Lines = Callable[[int, int], Iterable[Line]]
 Samples = Callable[[], Iterable[Sample]]
 Exchanges = Callable[[], Iterable[Exchange]]
 
@@ -20,8 +21,8 @@ Exchanges = Callable[[], Iterable[Exchange]]
 class ReportSource:
     """A run's snapshot, results and facts.
 
-    results    (first, last) -> the results with first <= row <= last, in row order; called with
-               consecutive ranges from 1 to `LAST_ROW`. A row without a result is absent
+    lines      (first, last) -> the stored results with first <= row <= last, in row order; called
+               with consecutive ranges from 1 to `LAST_ROW`. A row without a result is absent
     routes     account -> its Parquet file of jobs, with `row` and `operation`, in row order; they
                give the account and operation of a row without a result
     stopped    account -> why it stopped
@@ -33,7 +34,7 @@ class ReportSource:
 
     snapshot: Snapshot
     run: str
-    results: Results
+    lines: Lines
     facts: RunFacts
     routes: Mapping[str, Path] = field(default_factory=dict)
     stopped: Mapping[str, str] = field(default_factory=dict)

@@ -18,7 +18,7 @@ VARIABLE = "PIPELINE_EVENT_LOOP"
 ASYNCIO, UVLOOP = "asyncio", "uvloop"
 
 COLLECT_AFTER = 50_000
-"""New objects after which Python searches for cycles of garbage. Sending makes few of them, and a
+"""New objects after which Python searches for cycles of garbage. A run makes few of them, and a
 search after each 700 takes a tenth of its CPU time."""
 
 T = TypeVar("T")
@@ -31,13 +31,14 @@ def run_async(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T:
     raises  ConfigError if `PIPELINE_EVENT_LOOP` names none that can be used
     """
     is_uvloop = event_loop(os.environ) == UVLOOP
-    with _rare_collections():
+    with rare_collections():
         loop = {"use_uvloop": True} if is_uvloop else {"loop_factory": PatientLoop}
         return anyio.run(main, *args, backend_options=loop)
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
+    """Search for garbage only after `COLLECT_AFTER` new objects while the block runs."""
     first, *others = before = gc.get_threshold()
     if first:  # else somebody has turned them off
         gc.set_threshold(max(first, COLLECT_AFTER), *others)

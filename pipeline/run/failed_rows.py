@@ -40,7 +40,9 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
     try:
         if old.refusal is not None:
             raise UsageError(f"run {run} was refused, and none of it sent: {old.refusal}")
-        opened = open_store(config).ledger(run, None, None, commits=old.commits)
+        opened = open_store(config).ledger(
+            run, None, None, commits=old.commits, results=old.results
+        )
         with opened as ledger, _new_files(config, run) as files:
             stored = _subset(old, files.folder, ledger)
             open_store(config).new_ledger(stored.run).__enter__().close()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -17,12 +17,13 @@ from typing import Literal, NamedTuple, get_args
 from pipeline import run as engine
 from pipeline.config import Config
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
+from pipeline.model.formatting import counted
 from pipeline.model.plan import MadeOf
 from pipeline.model.quota import Quota
 from pipeline.reporter import Summary, read_summary
 from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run.prepared import Prepared
-from pipeline.run.recorded_state import RecordedState
+from pipeline.run.recorded_state import LAST_ROW, RecordedState, results_of
 from pipeline.run.recover import recover
 from pipeline.run.reopen import reopen
 from pipeline.runs.registry import UNFINISHED, held_shares, open_store, run_lease_of, workers_of
@@ -140,26 +141,65 @@ def _stored(config: Config, name: str) -> StoredRun | None:
 
 
 def report_of(
-    config: Config, name: str, tell: Callable[[str], None] = lambda _words: None
+    config: Config,
+    name: str,
+    tell: Callable[[str], None] = lambda _words: None,
+    *,
+    checks_record: bool = False,
 ) -> tuple[Summary, bool]:
     """The summary of a run that no process works on, and True if its report is new.
 
     An existing report is used unless the record has more results, since a process that resumed the
     run was killed. If the record is damaged or older than it was, a new record is made of what is
-    left, and then the report. Nothing is sent.
+    left, and then the report; an earlier report stays beside it. Nothing is sent.
 
-    tell    called with text about damage of the record
+    tell           called with text about damage of the record
+    checks_record  read the record even if the report needs nothing of it
+
     raises  UsageError if there is nothing to report, else as `reopen` and `report_only`
     """
     try:
-        return _report_of(config, name)
+        found = _report_of(config, name)
+        if checks_record and not found[1]:
+            _check_record(config, name)
     except LostRecordError as error:
         tell(str(error))
+    else:
+        return found
     prepared = _reopened(config, name)
     with prepared.lease:
         count = recover(prepared, entry(config, name).run.commits)
-    tell(f"{count} rows of run {name} are unknown now; the old record is kept beside the new one")
+    tell(
+        f"unknown now: {counted(count, 'row')} of run {name}. The old record is kept beside the "
+        "new one"
+    )
+    if earlier := _kept_report(config, name):
+        tell(f"the report that was made before is in {earlier}")
     return engine.report_only(_reopened(config, name)), True
+
+
+def _check_record(config: Config, name: str) -> None:
+    """Read all results of a finished run. Raises LostRecordError if they are not as recorded."""
+    known = entry(config, name)
+    if known.condition != "finished" or not known.is_kept:
+        return
+    commits, results = known.run.commits, results_of(known.run)
+    store = open_store(config)
+    with store.ledger(name, None, None, commits=commits, results=results) as ledger:
+        for _ in ledger.results(0, LAST_ROW):
+            pass
+
+
+def _kept_report(config: Config, name: str) -> Path | None:
+    """Rename the report of a run, since another one replaces it; None if there is none."""
+    report = entry(config, name).report
+    if report is None:
+        return None
+    kept = report.with_name(f"{name}-before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    try:
+        return report.rename(kept)
+    except OSError as error:
+        raise RunAborted(f"{report} cannot be renamed to {kept}: {error.strerror}") from error
 
 
 def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
@@ -192,7 +232,7 @@ def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
     if workers_of(config, name):
         lease.release()
         raise UsageError(f"workers send the shares of run {name}")
-    with lease, store.ledger(name, None, None, commits=known.run.commits) as ledger:
+    with lease, store.ledger(name, None, None, commits=known.run.commits, results=0) as ledger:
         before = RecordedState.of(ledger)
         reported = Counter(summary.statuses)
         waiting = reported.pop(Status.NOT_ATTEMPTED, 0)

@@ -31,6 +31,7 @@ class Prepared:
     repeats      the last run of the same content to the same accounts; None if there is none
     credentials  account -> digest of its credential, if recorded
     commits      number of the last commit to its record, as the registry knew it
+    results      number of results in its record, at least, as the registry knew it
     lease        held until the run is carried out or discarded: no other process works on it
     holds        it, and the other leases under which the run sends
     """
@@ -46,6 +47,7 @@ class Prepared:
     holds: Holds
     credentials: Mapping[str, str] = field(default_factory=dict)
     commits: int = 0
+    results: int = 0
     refusal: str | None = None
     is_sample: bool = False
     made_of: MadeOf = "file"

@@ -10,12 +10,25 @@ from typing import Self
 from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.model import Status
 from pipeline.model.retry import RETRYABLE
+from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.prepared import Prepared
 from pipeline.runs.registry import open_store
-from pipeline.store import Ledger
+from pipeline.store import Ledger, Run
 from pipeline.vendors.kit.classify import meaning
 
 LAST_ROW = 2**63 - 1
+
+
+def results_of(run: Run) -> int:
+    """Number of results that the record of a run has at least: a finished run has all.
+
+    >>> from dataclasses import replace
+    >>> from datetime import datetime
+    >>> done = Run(name="monday", source="a.csv", sha256="", rows=9, started=datetime.min)
+    >>> results_of(done), results_of(replace(done, state="reported", exit_code=1))
+    (0, 9)
+    """
+    return run.rows if run.state == "reported" and run.exit_code != NOTHING_SENT else 0
 
 
 @dataclass(frozen=True, slots=True)

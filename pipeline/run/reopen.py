@@ -12,6 +12,7 @@ from pipeline.model import (
 )
 from pipeline.run.older_files import check_older
 from pipeline.run.prepared import Prepared, prepared_of
+from pipeline.run.recorded_state import results_of
 from pipeline.run.same_accounts import (
     check_fits,
     check_shares,
@@ -111,7 +112,9 @@ def _reopened(
 ) -> Prepared:
     prepared = prepared_of(stored, config, options, lease, is_resumed=True)
     credentials = {**stored.credentials, **known.credentials}
-    return replace(prepared, credentials=credentials, commits=known.commits)
+    return replace(
+        prepared, credentials=credentials, commits=known.commits, results=results_of(known)
+    )
 
 
 def _known(run: str, config: Config) -> Run:

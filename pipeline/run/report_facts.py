@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +36,7 @@ from pipeline.run.warnings import warnings_about
 from pipeline.runs.registry import open_store
 from pipeline.store import Ledger
 from pipeline.store.checksums import check_whole
+from pipeline.store.result_lines import Line, line_of
 from pipeline.ui.html.write import HtmlPages
 
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
@@ -73,7 +74,7 @@ def report(
     source = ReportSource(
         snapshot=prepared.snapshot,
         run=prepared.run,
-        results=partial(_results, ledger, outcome.unrecorded),
+        lines=partial(_lines, ledger, outcome.unrecorded),
         facts=facts,
         claimed=claimed,
         recorded=recorded,
@@ -94,14 +95,14 @@ def _is_whole(jobs: JobsFile) -> bool:
     return True
 
 
-def _results(
+def _lines(
     ledger: Ledger, unrecorded: Sequence[RowResult], first: int, last: int
-) -> Iterable[RowResult]:
+) -> Iterable[Line]:
     """Recorded results and the few that could not be recorded, in row order."""
     if not unrecorded:
-        return ledger.results(first, last)
-    more = sorted(each for each in unrecorded if first <= each.row <= last)
-    return heapq.merge(ledger.results(first, last), more, key=attrgetter("row"))
+        return ledger.lines(first, last)
+    more = (line_of(each, seed=0) for each in sorted(unrecorded) if first <= each.row <= last)
+    return heapq.merge(ledger.lines(first, last), more, key=itemgetter(0))
 
 
 def _clear_time_stop(outcome: RunOutcome) -> None:

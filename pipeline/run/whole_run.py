@@ -50,6 +50,7 @@ from pipeline.runs.registry import open_store, workers_of
 from pipeline.runs.retention import tidy
 from pipeline.store import Ledger, State
 from pipeline.store.contract import RecordGoneError
+from pipeline.store.seam import LostRecordError
 from pipeline.vendors import load_vendors
 
 _STOPPED = 3  # the exit code
@@ -266,7 +267,8 @@ def _held(prepared: Prepared) -> Iterator[None]:
 def _ledger(prepared: Prepared) -> AbstractContextManager[Ledger]:
     """The run's ledger, to write."""
     store = open_store(prepared.config)
-    return store.ledger(prepared.run, None, prepared.lease, commits=prepared.commits)
+    known = prepared.commits, prepared.results
+    return store.ledger(prepared.run, None, prepared.lease, commits=known[0], results=known[1])
 
 
 def _state_after(summary: Summary, ledger: Ledger) -> State:
@@ -299,8 +301,10 @@ async def _reported(
         await anyio.to_thread.run_sync(write)
         where = f"the report is in {prepared.report_folder}"
     why = outcome.failure if isinstance(outcome.failure, PipelineError) else repr(outcome.failure)
-    todo = f"`pipeline resume {prepared.run}` continues it"
-    if isinstance(outcome.failure, RecordGoneError):
-        todo = "It cannot be resumed: check at the vendor which of its rows arrived"
+    todo = f". `pipeline resume {prepared.run}` continues it"
+    if isinstance(outcome.failure, LostRecordError):
+        todo = ""  # its words say more
+    elif isinstance(outcome.failure, RecordGoneError):
+        todo = ". It cannot be resumed: check at the vendor which of its rows arrived"
     kind = NoWorkerError if isinstance(outcome.failure, NoWorkerError) else RunAborted
-    raise kind(f"the run ended early: {why}; {where}. {todo}") from outcome.failure
+    raise kind(f"the run ended early: {why}; {where}{todo}") from outcome.failure

@@ -9,6 +9,7 @@ from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+from pipeline.store.result_lines import Line
 
 LEFT = (Status.NOT_ATTEMPTED, Status.UNKNOWN)
 """Statuses of rows that `resume` looks at again."""
@@ -61,6 +62,9 @@ class Ledger(Protocol):
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """The results with first <= row <= last, in row order."""
+
+    def lines(self, first: int, last: int) -> Iterator[Line]:
+        """The same results as they are stored, for those who read many."""
 
     def results_left(self) -> Iterator[RowResult]:
         """The results with a status of LEFT, in row order; fast if few of many have one."""

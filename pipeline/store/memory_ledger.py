@@ -11,6 +11,7 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.store.contract import LEFT, MAX_EXCHANGE_CHARS, LedgerError
 from pipeline.store.exchanges import size_of
+from pipeline.store.result_lines import Line, line_of
 
 
 class MemoryLedger:
@@ -65,6 +66,10 @@ class MemoryLedger:
         """Sorted on each call."""
         for row in sorted(row for row in self._results if first <= row <= last):
             yield self._results[row]
+
+    def lines(self, first: int, last: int) -> Iterator[Line]:
+        """Made on each call."""
+        return (line_of(result, seed=0) for result in self.results(first, last))
 
     def results_left(self) -> Iterator[RowResult]:
         """Sorted on each call."""

@@ -11,14 +11,17 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from pipeline.store.checksums import KEY, Checksums, add_checksums, read_checksums
+
+T = TypeVar("T")
 
 FORMAT = "1"
 ROW_GROUP_ROWS = 16_384
@@ -67,15 +70,18 @@ class ParquetWriter:
         self._thread = threading.Thread(target=self._sink, name=f"write {path.name}", daemon=True)
         self._thread.start()
 
-    def write(self, frame: pl.DataFrame) -> None:
-        """Append `frame`; waits while the disk is slower than the caller."""
+    def write(self, frame: pl.DataFrame, *, owns_texts: bool = False) -> None:
+        """Append `frame`; waits while the disk is slower than the caller.
+
+        owns_texts  it keeps no texts of a larger frame in memory
+        """
         if self._error is not None:
             raise self._error
         if frame.schema != self._schema:
             raise pl.exceptions.SchemaError(f"{frame.schema} does not fit {self._schema}")
         if frame.height:
-            is_small = frame.height < self._row_group_rows // 2
-            self._queue.put(_with_own_texts(frame) if is_small else frame)
+            is_copied = not owns_texts and frame.height < self._row_group_rows // 2
+            self._queue.put(_with_own_texts(frame) if is_copied else frame)
             self.rows += frame.height
 
     def close(self) -> None:
@@ -181,6 +187,19 @@ def read_frames(
         yield frame
         start += frame.height
         most_rows = fitting_rows(frame)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield `items`; each is made in a thread while the one before it is used. Holds both.
+
+    >>> list(ahead(iter("abc")))
+    ['a', 'b', 'c']
+    """
+    with ThreadPoolExecutor(1, "read ahead") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def read_back_frames(path: Path, *, batch_rows: int = ROW_GROUP_ROWS) -> Iterator[pl.DataFrame]:

@@ -219,13 +219,16 @@ class RunLedger(DatabaseRecord):
         self._claims.load()
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
+        """The lines' values."""
+        return starmap(result_of, self.lines(first, last))
+
+    def lines(self, first: int, last: int) -> Iterator[Line]:
         """Read in chunks; each row's checksum is checked again."""
-        for lines in self._lines(first, last):
-            yield from starmap(result_of, lines)
+        return chain.from_iterable(self._lines(first, last))
 
     def _lines(
         self, first: int, last: int, query: str = _READ, *values: object
-    ) -> Iterator[Sequence[tuple[Any, ...]]]:
+    ) -> Iterator[Sequence[Line]]:
         """The lines in chunks, each checked before it is yielded."""
         seed = self._database.seed
         while True:

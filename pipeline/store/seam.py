@@ -30,7 +30,26 @@ class LeaseLostError(LedgerError):
 
 
 class LostRecordError(LedgerError):
-    """The record of a run is damaged, gone, or older than it was; the message says what to do."""
+    """The record of a run is damaged, gone, or older than it was; the message says what to do.
+
+    >>> print(LostRecordError.of("monday", "ledger.db is gone"))
+    ledger.db is gone. `pipeline runs monday` keeps the results that can still be read, and...
+    """
+
+    @classmethod
+    def of(cls, run: str, why: str) -> Self:
+        """The error for a run, and why its record cannot be used."""
+        return cls(
+            f"{why}. `pipeline runs {run}` keeps the results that can still be read, and reports "
+            "every other row as `unknown`, since it may have been sent"
+        )
+
+    @classmethod
+    def unless_all(cls, run: str, found: int, expected: int) -> None:
+        """Raise the error if fewer results are found than were on record."""
+        if found < expected:
+            what = f"{found} results of run {run} are there, and {expected} were on record"
+            raise cls.of(run, f"{what}: another program removed some. Nothing was sent")
 
 
 class LeaseHolder(NamedTuple):
@@ -436,7 +455,13 @@ class Store(Protocol):
         """Make the record of a new run, and open it to write. Raises RunAborted if there is one."""
 
     def ledger(
-        self, run: str, share: Share | None, held: Lease | None, *, commits: int = 0
+        self,
+        run: str,
+        share: Share | None,
+        held: Lease | None,
+        *,
+        commits: int = 0,
+        results: int | None = None,
     ) -> AbstractContextManager[Ledger]:
         """Open the record of a share, or of the whole run.
 
@@ -446,8 +471,10 @@ class Store(Protocol):
                  raises LeaseLostError and records nothing. None: to read, nothing can be recorded;
                  with a share, what was recorded of it and by processes that sent the whole run
         commits  number of its last commit, as the registry knows it; 0: unknown
+        results  that it has at least, `not_attempted` left out, as the registry knows it: they are
+                 counted, which takes seconds at ten million rows. None: not counted
 
-        Raises LostRecordError if a recorded commit is missing or damaged.
+        Raises LostRecordError if a recorded commit or result is missing or damaged.
         """
 
     def recovery(

@@ -1,11 +1,16 @@
-"""Sends update requests and does what `row.py` decides after the answers."""
+"""Sends an account's updates, and does what `row.py` decides after the answers.
+
+Plain successes are acted on together; `tests/workers/test_calm.py` holds that equal to one by one.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from pipeline.http_client.wire import unmatched_reply
 from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
@@ -33,28 +38,34 @@ from pipeline.workers.row import (
     on_sent,
 )
 
+if TYPE_CHECKING:
+    from pipeline.workers.account_sender import AccountSender
+
 
 class InFlight(Permit):
     """A request that was started, and its permit. It is called with what came of it.
 
-    came  None until then
+    came     None until then
+    answers  what it means for each row of the batch; None for a plain success, which means the same
+             for all
     """
 
-    __slots__ = ("_on_end", "batch", "came")
+    __slots__ = ("_on_end", "answers", "batch", "came")
 
     def __init__(
         self,
         limiter: AccountLimiter,
-        number: int,
+        number: int | None,
         left_s: float,
+        connection: Any,
         *,
         batch: Batch,
-        connection: Any,
         on_end: Callable[[InFlight], None],
     ) -> None:
         super().__init__(limiter, number, left_s, connection)
         self.batch = batch
         self.came: Reply | NoReply | Exception | None = None
+        self.answers: Sequence[Answer] | None = None
         self._on_end = on_end
 
     @property
@@ -74,11 +85,25 @@ class InFlight(Permit):
 
 
 class Attempts(RequestStep):
-    """Sends batches of one account."""
+    """The update requests of one account.
 
-    def __init__(self, deps: Dependencies, bisector: Bisector) -> None:
+    give_back  called with the batch of a request that is over
+    call_soon  called when requests have ended: `act_on_ends` is due
+
+    ended      requests that have ended, in this order, and that nothing has followed from yet
+    """
+
+    def __init__(
+        self,
+        deps: Dependencies,
+        bisector: Bisector,
+        account_limiter: AccountLimiter,
+        owner: AccountSender,
+    ) -> None:
         super().__init__(deps)
         self._bisector = bisector
+        self._account_limiter = account_limiter
+        self._owner = owner
         self._plain = {
             op.name: Answer(Verdict.OK, Effect.APPLIED, op.plain_success)
             for op in deps.account.vendor.operations
@@ -86,13 +111,39 @@ class Attempts(RequestStep):
         }
         self._no_facts = Facts(deps.account.retry)
         self._typical_s: float | None = None
+        self._requests: set[InFlight] = set()
+        self.ended: deque[InFlight] = deque()
         self.held_replies = HeldReplies(self._clock)
+        self.give_back: Callable[[Batch], None] = lambda _batch: None
+        self.call_soon: Callable[[], None] = lambda: None
 
-    def start(self, request: InFlight) -> None:
-        """Send one request for the rows of its batch; `on_started` follows.
+    def __len__(self) -> int:
+        """Return how many requests were started, those in `ended` included."""
+        return len(self._requests)
 
-        raises  what a bug raises: the rows have ended then, for the bug would occur again
+    # Sending...
+
+    def start(self, batches: Sequence[Batch], connections: Sequence[Any]) -> None:
+        """Send `batches`, each on its connection; as many permits are free.
+
+        raises  what a bug raises: the rows of its batch have ended then, for it would occur again
         """
+        limiter, now_s = self._account_limiter, self._clock()
+        numbers = count(limiter.take(len(batches)))
+        requests = [
+            InFlight(limiter, number, now_s, connection, batch=batch, on_end=self._on_ended)
+            for batch, connection, number in zip(batches, connections, numbers, strict=False)
+        ]
+        self._requests.update(requests)
+        self._count_started(len(requests), now_s)
+        for started, request in enumerate(requests):
+            try:
+                self._start(request)
+            except BaseException:
+                self._end_unstarted(requests[started:])
+                raise
+
+    def _start(self, request: InFlight) -> None:
         batch = request.batch
         self._count_attempt(batch, request.left_s)
         operation = self._account.operation(batch[0].job.operation)
@@ -109,29 +160,88 @@ class Attempts(RequestStep):
         for row in batch:
             on_sent(row, Step.UPDATE, now_s)
 
-    def on_started(self, count: int, now_s: float) -> None:
-        """Count requests that were started at `now_s`."""
+    def _count_started(self, count: int, now_s: float) -> None:
         self._deps.traffic.on_sent(now_s, count)
         self._deps.concurrency.on_sent(self._deps.traffic.in_flight)
 
-    def on_unreached(self, batch: Batch, permit: Permit, lost: NoReply) -> RequestOutcome | None:
-        """Act on an attempt that got no connection."""
-        self.on_started(1, permit.left_s)
-        self._count_attempt(batch, permit.left_s)
-        return self.on_end(batch, permit, lost)
+    def _end_unstarted(self, requests: Sequence[InFlight]) -> None:
+        """End requests after a bug of ours in starting the first of them."""
+        for request in requests:
+            self._deps.traffic.on_end()
+            self._end(request)
+        for request in requests[1:]:
+            self._deps.wire.give_back(request.connection)
+            self._backlog.put_back(request.batch)
 
-    def on_end(
-        self, batch: Batch, permit: Permit, reply: Reply | NoReply | Exception
-    ) -> RequestOutcome | None:
-        """Act on what came of a request; None if it was not sent.
+    def on_unreached(self, batch: Batch, left_s: float, lost: NoReply) -> None:
+        """Act on an attempt that got no connection, which it began to wait for at `left_s`."""
+        limiter = self._account_limiter
+        request = InFlight(limiter, None, left_s, lost, batch=batch, on_end=self._on_ended)
+        request.came = lost
+        self._count_started(1, left_s)
+        self._count_attempt(batch, left_s)
+        self._act_on(request)
 
-        raises  the exception that it is given, and as `start`
+    # Ends...
+
+    def _on_ended(self, request: InFlight) -> None:
+        self.ended.append(request)
+        if len(self.ended) == 1:
+            self.call_soon()
+
+    def act_on_ends(self) -> None:
+        """Act on what came of requests, in its order: on plain successes together."""
+        ended, plain = self.ended, list[InFlight]()
+        if not ended:
+            return
+        is_calm = self._owner.is_calm
+        while ended:
+            if is_calm and self._is_plain(ended[0]):
+                plain.append(ended.popleft())
+                continue
+            self._on_successes(plain)
+            plain = []
+            self.act_on_end()
+            is_calm = self._owner.is_calm
+        self._on_successes(plain)
+
+    def act_on_end(self) -> None:
+        """Act on what came of the first request that has ended.
+
+        raises  the exception that came of it, or what a bug in reading its reply raises
         """
+        self._act_on(self.ended.popleft())
+
+    def _act_on(self, request: InFlight) -> None:
+        try:
+            outcome = self._on_end(request, request.batch)
+            self._owner.on_outcome(outcome, request.batch, request.left_s)
+        finally:
+            self._end(request)
+
+    def _end(self, request: InFlight) -> None:
+        self._requests.discard(request)
+        self.give_back(request.batch)
+        request.on_reply()
+
+    def abort(self) -> None:
+        """Abort all requests, and end or keep their rows: they may have arrived."""
+        for request in tuple(self._requests):
+            self._deps.wire.abort(request.connection)
+            self._deps.traffic.on_end()
+            for row in request.batch:
+                on_cut_off(row)
+                self._result_writer.on_stop(row, INTERRUPTED.message)
+            self._end(request)
+
+    def _on_end(self, request: InFlight, batch: Batch) -> RequestOutcome | None:
+        """Act on what came of a request; None if it was not sent."""
         self._deps.traffic.on_end()
-        if isinstance(reply, Exception):
+        reply = request.came
+        if reply is None or isinstance(reply, Exception):
             self._end_after_bug(batch, was_answered=False)
-            raise reply
-        permit.on_reply(reply)
+            raise reply or AssertionError("a request ends with what came of it")
+        request.on_reply(reply)
         try:
             answers = self._answers(batch, reply)
         except Exception:
@@ -140,14 +250,27 @@ class Attempts(RequestStep):
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
                 on_lost_turn(row)
-            self._queue.requeue(batch)
+            self._backlog.put_back(batch)
             return None
-        return self._on_reply(batch, permit, reply, answers)
+        now_s = self._clock()
+        took_s = now_s - request.left_s
+        self._deps.traffic.add_latencies([took_s])
+        self._deps.on_answer(request, batch, reply, answers[0])
+        distinct = tuple(dict.fromkeys(answers)) if len(answers) > 1 else tuple(answers)
+        if any(answer.verdict is not Verdict.OK for answer in distinct):
+            self._remember(batch, reply)
+            for answer in distinct:
+                self._deps.traffic.recent_errors.add(answer)
+        request.answers = answers
+        if request.standing is not None and _is_held(distinct):
+            self._typical_s = update_typical_s(self._typical_s, took_s)
+            self._hold([request], request.left_s, now_s, is_urgent=True)
+        else:
+            self._decide([request])
+        return RequestOutcome(distinct, is_read=False)
 
-    # Many plain successes at once, while nothing is in doubt about the account...
-
-    def is_plain(self, request: InFlight) -> bool:
-        """True if one row was sent, and its reply is a plain success: `on_successes` is enough."""
+    def _is_plain(self, request: InFlight) -> bool:
+        """True if one row was sent, and its reply is a plain success: `_on_successes` is enough."""
         batch, came = request.batch, request.came
         answer = self._plain.get(batch[0].job.operation)
         return (
@@ -158,64 +281,64 @@ class Attempts(RequestStep):
             and not (came.body or came.is_cut)
         )
 
-    def on_successes(
-        self,
-        requests: Sequence[InFlight],
-        trips_s: Sequence[tuple[float, float]],
-        now_s: float,
-    ) -> None:
-        """As `on_end` for each of `requests`, which are plain and ended at `now_s`.
-
-        Only while the account is calm; see `AccountSender.is_calm`.
-
-        trips_s  when each was sent, and when its reply arrived
-        """
+    def _on_successes(self, requests: Sequence[InFlight]) -> None:
+        """As `act_on_end` for each of `requests`, which are plain, while the account is calm."""
+        if not requests:
+            return
+        now_s = self._clock()
+        self._requests.difference_update(requests)
+        self._deps.concurrency.release([request.batch for request in requests])
+        trips_s = [request.trip_s(now_s) for request in requests]
         took_s = [came_s - left_s for left_s, came_s in trips_s]
+        self._account_limiter.on_successes(requests, trips_s)
         self._deps.traffic.on_end(len(requests))
         self._deps.traffic.add_latencies(took_s)
         self._deps.concurrency.on_successes(trips_s, now_s)
         for each_s in took_s:
             self._typical_s = update_typical_s(self._typical_s, each_s)
+        latest_s = max(trips_s)[0]
         held, certain = list[InFlight](), list[InFlight]()
         for request in requests:
             (certain if request.standing is None else held).append(request)
         if held:
-            due_s = certain_at_s(now_s, max(trips_s)[0], self._typical_s or 0.0)
-            is_urgent = self._is_urgent([request.batch[0] for request in held])
-            self.held_replies.hold(due_s, partial(self._decide_plain, held), is_urgent=is_urgent)
-        if certain:
-            self._decide_plain(certain)
+            self._hold(held, latest_s, now_s, is_urgent=self._is_urgent(held))
+        self._decide(certain)
+        self._owner.on_successes(requests[-1].batch[0], latest_s)
 
-    def _is_urgent(self, rows: Sequence[Row]) -> bool:
-        """True if a newer row waits for one of `rows`, or a kill would leave one in doubt."""
-        return self._queue.backlog.are_awaited(rows) or not all(row.is_repeatable for row in rows)
+    def _is_urgent(self, requests: Sequence[InFlight]) -> bool:
+        """True if a newer row waits for one of these, or a kill would leave one in doubt."""
+        rows = [request.batch[0] for request in requests]
+        return self._backlog.are_awaited(rows) or not all(row.is_repeatable for row in rows)
 
-    def _decide_plain(self, requests: Sequence[InFlight]) -> None:
-        """As `_decide` for each of `requests`, none of which may be in doubt by now."""
+    # Decisions...
+
+    def _hold(
+        self, requests: Sequence[InFlight], latest_s: float, now_s: float, *, is_urgent: bool
+    ) -> None:
+        """Decide once it is certain that the replies answer these requests, sent by `latest_s`."""
+        due_s = certain_at_s(now_s, latest_s, self._typical_s or 0.0)
+        self.held_replies.hold(due_s, partial(self._decide, requests), is_urgent=is_urgent)
+
+    def _decide(self, requests: Sequence[InFlight]) -> None:
+        """End the rows of requests, or send them again; plain successes are recorded together."""
         ended, latest_s = list[tuple[Row, Finish]](), -math.inf
         is_idle = self._bisector.is_idle
         for request in requests:
-            batch, standing = request.batch, request.standing
-            answer = self._plain[batch[0].job.operation]
+            batch, standing, answers = request.batch, request.standing, request.answers
             if standing is not None and standing.is_doubtful:
-                self._decide(batch, self._unmatched_answers(batch), request.left_s)
-            elif not is_idle:
-                self._decide(batch, (answer,), request.left_s)
-            else:
-                latest_s = max(latest_s, request.left_s)
-                action = after_update(batch[0], answer, self._no_facts)
-                if isinstance(action, Finish):  # it always is
-                    ended.append((batch[0], action))
+                self._decide_rows(batch, self._unmatched_answers(batch), request.left_s)
+                continue
+            answer = self._plain[batch[0].job.operation] if answers is None else answers[0]
+            if answers is not None or not is_idle:
+                self._decide_rows(batch, answers or (answer,), request.left_s)
+                continue
+            latest_s = max(latest_s, request.left_s)
+            action = after_update(batch[0], answer, self._no_facts)
+            if isinstance(action, Finish):  # it always is
+                ended.append((batch[0], action))
         if ended:
             self._bisector.on_answer([], latest_s, is_judged=True)
-            self._result_writer.end_all(ended)
-
-    def on_abort(self, batch: Batch) -> None:
-        """End or keep the rows of a request that was aborted: it may have arrived."""
-        self._deps.traffic.on_end()
-        for row in batch:
-            on_cut_off(row)
-            self._result_writer.on_stop(row, INTERRUPTED.message)
+            self._result_writer.end(ended)
 
     def _answers(self, batch: Batch, reply: Reply | NoReply) -> tuple[Answer, ...]:
         operation = self._account.operation(batch[0].job.operation)
@@ -229,50 +352,19 @@ class Attempts(RequestStep):
             end = after_bug(row, Step.UPDATE, was_answered=was_answered)
             self._perform(row, Step.UPDATE, end)
 
-    def _on_reply(
-        self, batch: Batch, permit: Permit, reply: Reply | NoReply, answers: Sequence[Answer]
-    ) -> RequestOutcome:
-        took_s = self._clock() - permit.left_s
-        self._deps.traffic.add_latencies([took_s])
-        self._deps.on_answer(permit, batch, reply, answers[0])
-        distinct = tuple(dict.fromkeys(answers)) if len(answers) > 1 else tuple(answers)
-        if any(answer.verdict is not Verdict.OK for answer in distinct):
-            self._result_writer.exchanges.on_reply(batch, reply)
-            for answer in distinct:
-                self._deps.traffic.recent_errors.add(answer)
-        if isinstance(reply, Reply) and reply.standing is not None and _is_held(distinct):
-            self._hold(batch, answers, permit.left_s, took_s, reply.standing)
-        else:
-            self._decide(batch, answers, permit.left_s)
-        return RequestOutcome(distinct, is_read=False)
-
-    def _hold(
-        self,
-        batch: Batch,
-        answers: Sequence[Answer],
-        sent_s: float,
-        took_s: float,
-        standing: ReplyStanding,
-    ) -> None:
-        """Decide once it is certain that the reply answers this request."""
-        self._typical_s = update_typical_s(self._typical_s, took_s)
-
-        def decide() -> None:
-            self._decide(
-                batch, self._unmatched_answers(batch) if standing.is_doubtful else answers, sent_s
-            )
-
-        self.held_replies.hold(certain_at_s(sent_s + took_s, sent_s, self._typical_s), decide)
-
     def _unmatched_answers(self, batch: Batch) -> tuple[Answer, ...]:
         """Return the answers to `batch` if its reply may answer another request."""
         reply = unmatched_reply(self._deps.peer)
         answers = self._answers(batch, reply)
-        self._result_writer.exchanges.on_reply(batch, reply)
+        self._remember(batch, reply)
         self._deps.traffic.recent_errors.add(answers[0])
         return answers
 
-    def _decide(self, batch: Batch, answers: Sequence[Answer], sent_s: float) -> None:
+    def _remember(self, batch: Batch, reply: Reply | NoReply) -> None:
+        sent = {row.job.row: row.text for row in batch}
+        self._result_writer.exchanges.on_reply(batch[0].job.operation, sent, reply)
+
+    def _decide_rows(self, batch: Batch, answers: Sequence[Answer], sent_s: float) -> None:
         """End each row, or send it again: with its batch, apart from it, or after a read."""
         jitter = self._jitter()  # one for all: rows of a batch stay together
         apart: Batch = []
@@ -293,7 +385,7 @@ class Attempts(RequestStep):
             else:
                 self._perform(row, Step.UPDATE, action)
         if again:
-            self._queue.retry(again, delay_s)
+            self._backlog.retry(again, self._clock() + delay_s)
         if held and held[0].answer is not None:
             self._deps.undecided.hold(held, Step.UPDATE, held[0].answer, is_group=True)
         if apart:
@@ -305,10 +397,10 @@ class Attempts(RequestStep):
     def _send_parts(self, parts: GroupParts) -> None:
         """Send the parts of refused groups; retry the groups that stay whole."""
         if parts.now or parts.later:
-            self._queue.send_apart(parts.now)
+            self._backlog.send_apart(parts.now)
         for group in parts.later:
             delay_s = group_delay_s(group[0], self._account.retry, self._jitter())
-            self._queue.retry(group, delay_s)
+            self._backlog.retry(group, self._clock() + delay_s)
 
 
 _HELD_VERDICTS = (Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED)  # few: no hash is quicker

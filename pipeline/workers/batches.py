@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.model import Answer, JobRow, Request
@@ -15,13 +15,15 @@ BatchSize = Callable[[str], int]
 
 
 class Row:
-    """The mutable state of one row, from the moment it leaves the backlog until it ends.
+    """The mutable state of one row, from the moment it is read until it ends.
 
     A row is queued, claimed on record, prechecked if that is due, then sent, until an answer or a
     verification read ends it. `row.py` decides after each answer.
 
-    job              what is sent, as bound from the input
+    job              what is sent, as bound from the input; `length` as that of the job
     covered          older rows of the entity that are not sent if this one succeeds, in row order
+    behind           newer rows of the entity, which wait until this one has ended
+    is_free          it may be sent, and nobody has taken it yet
 
     is_claimed       the ledger records that the row may have been sent
 
@@ -50,6 +52,8 @@ class Row:
     """
 
     covered: Sequence[JobRow] = ()
+    behind: deque[Row] | None = None
+    is_free = False
     is_claimed = False
     attempts = 0
     counted_attempts = 0
@@ -70,7 +74,8 @@ class Row:
     previous_state = ""
 
     def __init__(self, job: JobRow) -> None:
-        self.job = job  # all others are set once they change, for most rows change few
+        self.job, self.length = job, job.length
+        # all others are set once they change, for most rows change few
 
     @property
     def text(self) -> str:
@@ -127,96 +132,6 @@ def request_for(
         return operation.encode(settings, [operation.job_type.trusted(row.text) for row in batch])
     method, headers = head(settings)
     return Request(method, path, body, headers)
-
-
-class OpenRows:
-    """Rows that may be sent and were not sent yet, grouped by what may share a request.
-
-    >>> rows = OpenRows(batch_size=lambda _operation: 2)
-    >>> for n, batch in enumerate("xyx", start=1):
-    ...     rows.add(Row(JobRow(n, "op", f"e{n}", True, "{}", batch)))
-    >>> batch = [rows.pop()]
-    >>> rows.join(batch)
-    >>> [row.job.row for row in batch], len(rows)
-    ([1, 3], 1)
-    """
-
-    def __init__(self, batch_size: BatchSize) -> None:
-        self._size = batch_size
-        self._rows: OrderedDict[tuple[str, str], deque[Row]] = OrderedDict()
-        self._count = 0
-        self.chars = 0
-
-    def __len__(self) -> int:
-        """Return the number of rows; `chars` is their total length."""
-        return self._count
-
-    def __iter__(self) -> Iterator[Row]:
-        for rows in self._rows.values():
-            yield from rows
-
-    def room(self, batch: Batch) -> int:
-        """Return how many more rows may join `batch`, which was never sent."""
-        job = batch[0].job
-        return self._size(job.operation) - len(batch) if job.batch else 0
-
-    def add(self, row: Row) -> None:
-        """Add a row that may be sent."""
-        self._rows.setdefault(_kind(row.job), deque()).append(row)
-        self._count += 1
-        self.chars += row.job.length
-
-    def pop(self) -> Row | None:
-        """Take the next row; None if there is none."""
-        return self._pop(next(iter(self._rows))) if self._rows else None
-
-    def join(self, batch: Batch) -> None:
-        """Move rows that may share its request to `batch`, until it is full."""
-        kind = _kind(batch[0].job)
-        for _ in range(self.room(batch)):
-            if kind not in self._rows:
-                return
-            batch.append(self._pop(kind))
-
-    def take_one(self, matches: Callable[[Row], bool], place: Callable[[int], int]) -> Row | None:
-        """Take one of the rows that match; None if none does.
-
-        place  number of matching rows -> index of the one to take, in row order from 0
-
-        >>> rows = OpenRows(batch_size=lambda _operation: 1)
-        >>> for n in (1, 2, 3, 4):
-        ...     rows.add(Row(JobRow(n, "op", f"e{n}", n != 4, "{}")))
-        >>> rows.take_one(lambda row: row.job.is_repeatable, lambda count: count - 1).job.row
-        3
-        """
-        rows = sorted(filter(matches, self), key=lambda row: row.job.row)
-        if not rows:
-            return None
-        row = rows[place(len(rows))]
-        kind = _kind(row.job)
-        self._rows[kind].remove(row)
-        self._on_removed(row)
-        if not self._rows[kind]:
-            del self._rows[kind]
-        return row
-
-    def _on_removed(self, row: Row) -> None:
-        self._count -= 1
-        self.chars -= row.job.length
-
-    def _pop(self, kind: tuple[str, str]) -> Row:
-        rows = self._rows[kind]
-        row = rows.popleft()
-        self._on_removed(row)
-        if rows:
-            self._rows.move_to_end(kind)  # round robin between kinds
-        else:
-            del self._rows[kind]
-        return row
-
-
-def _kind(job: JobRow) -> tuple[str, str]:
-    return job.operation, job.batch
 
 
 def halves(batch: Batch) -> list[Batch]:

@@ -28,7 +28,6 @@ from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.patience import Together, rows_ahead, together
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.requests_in_flight import RequestsInFlight
 from pipeline.workers.row import Finish, Step, forget_precheck
 
 if TYPE_CHECKING:
@@ -86,14 +85,7 @@ class Pump:
             call_soon=self.call_soon,
         )
         self._ready = claimer.ready
-        self._in_flight = RequestsInFlight(
-            deps,
-            account_limiter,
-            attempts,
-            owner,
-            give_back=claimer.give_back,
-            call_soon=self.call_soon,
-        )
+        attempts.give_back, attempts.call_soon = claimer.give_back, self.call_soon
         self._in_tasks = 0  # reads, and connections being opened
         self._connecting = 0
         self._waits_for_permit = False
@@ -102,7 +94,7 @@ class Pump:
         self._permit_s = -math.inf  # when the last permit came
         self._admitted = 0  # of the ready batches: they wait for a permit and have a place
         self._is_called_soon = False
-        self._seen_ends = 0  # of `_in_flight.ended`, in the last turn of the loop
+        self._seen_ends = 0  # of `Attempts.ended`, in the last turn of the loop
         self._is_running = self._is_stopping = False
         self._ended = anyio.Event()
         self._tasks: TaskGroup
@@ -139,9 +131,9 @@ class Pump:
 
         Only once `run` has ended.
         """
-        while self._in_flight.ended:
-            self._guarded(self._in_flight.act_on_end)
-        self._in_flight.abort()
+        while self._attempts.ended:
+            self._guarded(self._attempts.act_on_end)
+        self._attempts.abort()
         self._claimer.release()
 
     def put_back_ready(self) -> None:
@@ -160,7 +152,7 @@ class Pump:
             self._loop.call_soon(self._guarded, self._on_call)
 
     def _on_call(self) -> None:
-        ended = len(self._in_flight.ended)
+        ended = len(self._attempts.ended)
         if ended > self._seen_ends and not (self._waits_for_permit or self._is_patient):
             # more may come in the next turn, and many cost little more
             self._seen_ends = ended
@@ -172,7 +164,7 @@ class Pump:
     def _act(self) -> None:
         self._seen_ends = 0
         self._is_called_soon = False
-        self._in_flight.act_on_ends()
+        self._attempts.act_on_ends()
         self._pump()
         if self._is_patient and not self._waits_for_permit:
             self._keep_patience()
@@ -228,7 +220,7 @@ class Pump:
     @property
     def _busy(self) -> int:
         """Places in use."""
-        return self._in_tasks + len(self._in_flight)
+        return self._in_tasks + len(self._attempts)
 
     @property
     def _has_many_undecided(self) -> bool:
@@ -240,7 +232,7 @@ class Pump:
     def _read_first(self, batch: Batch, step: Step | Finish) -> None:
         """Make a request for `batch` that is no update, or end it."""
         if isinstance(step, Finish):
-            self._result_writer.end(batch[0], step.answer, step.status)
+            self._result_writer.end([(batch[0], step)])
             self._claimer.give_back(batch)
             self.call_soon()
         else:
@@ -288,7 +280,7 @@ class Pump:
     def _start_first(self, connections: list[Any]) -> None:
         """Send the first ready batches, each on one of `connections`."""
         self._admitted = max(0, self._admitted - len(connections))
-        self._in_flight.start([self._ready.popleft()[0] for _ in connections], connections)
+        self._attempts.start([self._ready.popleft()[0] for _ in connections], connections)
 
     def _connect_first(self) -> bool:
         """Have a connection opened for the first ready batch; False if that has to wait."""
@@ -350,10 +342,7 @@ class Pump:
             connection = await self._wire.connect()
             if isinstance(connection, NoReply):
                 is_unsent = False
-                permit = Permit(self._account_limiter, None, left_s, connection)
-                outcome = self._attempts.on_unreached(batch, permit, connection)
-                self._owner.on_outcome(outcome, batch, left_s)
-                self._claimer.give_back(batch)
+                self._attempts.on_unreached(batch, left_s, connection)
         finally:
             self._in_tasks -= 1
             self._connecting -= 1

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pipeline.exchanges.log import ExchangeLog
 from pipeline.model import Answer, JobRow, RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.sign_in.auth import mask_of
 from pipeline.vendors import Account
 from pipeline.vendors.kit.classify import without_secrets
+from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Row
-from pipeline.workers.exchange_log import ExchangeLog
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import END_OF_BLOCKED, Finish, Then, after_stop, end_of_covered
-from pipeline.workers.row_queue import RowQueue
 
 
 class ResultWriter:
@@ -31,7 +31,7 @@ class ResultWriter:
     def __init__(
         self,
         account: Account,
-        queue: RowQueue,
+        backlog: Backlog,
         recorder: Recorder,
         clock: Callable[[], float],
         on_end: Callable[[Status], None] = lambda _status: None,
@@ -40,78 +40,60 @@ class ResultWriter:
         self._account = account.name
         self._hide = mask_of(account).hide
         self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
-        self._queue = queue
+        self._backlog = backlog
         self._recorder = recorder
         self._clock = clock
         self.counts: Counter[Status] = Counter()
         self.exchanges = ExchangeLog(account)
 
-    def end(self, row: Row, answer: Answer, status: Status) -> None:
-        """Record how `row` ended; the next row of its entity waits for the commit."""
-        answer = without_secrets(answer, self._hide)  # it may quote what a read showed
-        seconds = round(self._clock() - row.first_sent_s, 3) if row.attempts else 0.0
-        result = self._result(row.job, answer, status)
-        result = result._replace(attempts=row.attempts, seconds=seconds)
-        exchange = self.exchanges.pop(result)
-        self._record(
-            [result],
-            status,
-            partial(self._committed, [row], status),
-            exchanges=() if exchange is None else (exchange,),
-            is_awaited=self._queue.backlog.are_awaited([row]),
-        )
-        if row.covered and (end := end_of_covered(row, status)) is not None:
-            # in one commit with its result: else a resumed run would send them after it
-            covered, row.covered = row.covered, []
-            self._end_unsent(covered, end)
+    def end(self, ended: Sequence[tuple[Row, Finish]]) -> None:
+        """Record how rows ended, all with the same status.
 
-    def end_all(self, ended: Sequence[tuple[Row, Finish]]) -> None:
-        """As `end` for each row; all have one status, and answers without any text."""
-        rows, status = [row for row, _ in ended], ended[0][1].status
-        if not self.exchanges.is_empty or any(row.covered for row in rows):
-            for row, finish in ended:
-                self.end(row, finish.answer, finish.status)
-            return
-        account, now_s = self._account, self._clock()
-        results = [
-            RowResult(
-                row.job.row,
-                row.job.operation,
-                account,
-                status,
-                finish.answer.http_status,
-                attempts=row.attempts,
-                seconds=round(now_s - row.first_sent_s, 3),
-            )
-            for row, finish in ended
-        ]
+        The next rows of their entities wait for the commit.
+        """
+        rows, status, now_s = [row for row, _ in ended], ended[0][1].status, self._clock()
+        results = list[RowResult]()
+        for row, finish in ended:
+            seconds = round(now_s - row.first_sent_s, 3) if row.attempts else 0.0
+            results.append(self._result(row.job, finish, row.attempts, seconds))
         self._record(
             results,
             status,
             partial(self._committed, rows, status),
-            is_awaited=self._queue.backlog.are_awaited(rows),
+            exchanges=self.exchanges.take(results),
+            is_awaited=self._backlog.are_awaited(rows),
         )
+        for row in rows:
+            if row.covered and (end := end_of_covered(row, status)) is not None:
+                # in one commit with its result: else a resumed run would send them after it
+                covered, row.covered = row.covered, []
+                self._end_unsent(covered, end)
 
     def end_blocked(self) -> None:
         """End the rows that wait behind a row of their entity that ended `unknown`."""
-        if blocked := self._queue.backlog.take_blocked():
+        if blocked := self._backlog.take_blocked():
             self._end_unsent(blocked, END_OF_BLOCKED)
 
     def _end_unsent(self, jobs: Sequence[JobRow], end: Finish) -> None:
         """Record how rows ended that were never given out."""
-        results = [self._result(job, end.answer, end.status) for job in jobs]
-        self._record(results, end.status, self._queue.on_news)
+        results = [self._result(job, end) for job in jobs]
+        self._record(results, end.status, self._backlog.on_news)
 
-    def _result(self, job: JobRow, answer: Answer, status: Status) -> RowResult:
+    def _result(
+        self, job: JobRow, finish: Finish, attempts: int = 0, seconds: float = 0.0
+    ) -> RowResult:
+        answer = without_secrets(finish.answer, self._hide)  # it may quote what a read showed
         return RowResult(
             row=job.row,
             operation=job.operation,
             account=self._account,
-            status=status,
+            status=finish.status,
             http_status=answer.http_status,
             error_code=answer.code,
             error=answer.message,
             hint=answer.hint,
+            attempts=attempts,
+            seconds=seconds,
             request_id=answer.request_id,
             receipt=answer.receipt,
         )
@@ -131,7 +113,9 @@ class ResultWriter:
             self._on_end(status)
 
     def _committed(self, rows: Sequence[Row], status: Status) -> None:
-        self._queue.done(rows, status)
+        for row in rows:
+            self._backlog.done(row, status)
+        self._backlog.on_news()
         self.end_blocked()
 
     def on_stop(self, row: Row, reason: str | None, held: Answer | None = None) -> None:
@@ -143,6 +127,6 @@ class ResultWriter:
         can_be_read = self._can_be_read[row.job.operation]
         action = after_stop(row, reason, can_be_read=can_be_read, held=held)
         if isinstance(action, Finish):
-            self.end(row, action.answer, action.status)
+            self.end([(row, action)])
         elif action is Then.RELEASE:
             self._recorder.release_claims([row.job.row])

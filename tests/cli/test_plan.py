@@ -128,6 +128,16 @@ def test_without_a_terminal_a_canary_stops_unless_yes_was_said(folder):
     assert "Canary: 2 of 10 rows sent" in tried.words
 
 
+def test_an_undo_says_what_a_resume_would_still_send(folder):
+    rows = [f"half_sent{n},5" for n in range(10)]
+    (folder / "half.csv").write_text("\n".join(["external_id,redeem_user_limit", *rows, ""]))
+    stopped = typed(folder, "run", "--yes", "--record-previous", "--operation", "xsolla.coupon",
+                    "--canary", "2", "--stop-if", "updated > 1", "half.csv")  # fmt: skip
+    assert stopped.code == 3, stopped
+    undone = typed(folder, "undo", "latest", "--plan-only")
+    assert "not sent 8 rows of the run; `pipeline resume" in undone.words
+
+
 @pytest.mark.parametrize("command", ["verify", "undo"])
 def test_a_run_that_there_is_not_is_told(folder, command):
     for name in ("nothing", "latest"):

@@ -79,8 +79,37 @@ def test_a_list_of_runs_imports_nothing_that_connects(tmp_path):
 
 def test_a_run_imports_what_sends_once_its_file_is_read():
     """And never what only other commands need."""
-    others = {"aiohttp.web", "pipeline.plan", "pipeline.watch", "pipeline.simulator", "jinja2"}
+    others = {
+        *("aiohttp.web", "pipeline.plan", "pipeline.watch", "pipeline.simulator", "jinja2"),
+        "prometheus_client",
+    }
     assert imported("run", "--help") & {*others, "aiohttp", "pipeline.workers.pool"} == set()
+
+
+GARBAGE = """\
+import gc
+from pipeline.cli.lazy_commands import CommandPlace, LazyGroup
+
+class Garbage:
+    def __del__(self):
+        print("was looked for")
+
+group = LazyGroup("any")
+group.add_places([CommandPlace("main", "json.tool")])
+group.load("main")
+gc.disable()
+one = Garbage()
+one.itself = one
+del one
+"""
+
+
+def test_a_command_that_ends_looks_for_no_garbage():
+    """A search takes 0.1 s and more; the system takes back the memory at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", GARBAGE], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

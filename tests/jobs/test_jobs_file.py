@@ -162,6 +162,17 @@ def test_written_jobs_are_counted(tmp_path: Path) -> None:
     assert (file.repeated, file.requests) == (7, 3 + 2)
 
 
+def test_each_place_that_jobs_reach_is_told_once(tmp_path: Path) -> None:
+    """Whether the jobs of one call reach one place or several, and in whatever order."""
+    calls = ["aaa", "b", "ab", "ba", "caac", "d"]
+    rows = iter(range(1, 100))
+    with JobsWriter(tmp_path / "jobs.parquet", batch_size=lambda _operation: 3) as writer:
+        for places in calls:
+            entities = [f"acme|https://a|{place}|thing|7" for place in places]
+            writer.write([JobRow(next(rows), "acme.put", each, True, "{}") for each in entities])
+    assert writer.file().reaches == {f"acme|https://a|{place}" for place in "abcd"}
+
+
 def test_no_jobs_make_an_empty_frame() -> None:
     assert jobs_frame([]).schema == pl.Schema(JOBS_SCHEMA)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipeline.pacing.quota_lease import Handover, QuotaLease, most_in
 from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.store.on_files import FileStore
+from tests.quick_start import CODE, QuickPopen
 from tests.waiting import until
 from tests.workers.drive import limiter_of
 
@@ -215,9 +215,7 @@ def test_what_could_not_be_recorded_goes_on_record_with_the_next(tmp_path):
 
 
 def test_lost_requests_of_a_killed_process_count(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process = QuickPopen([*CODE, HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
@@ -235,9 +233,7 @@ def test_lost_requests_of_a_killed_process_count(tmp_path):
 
 def test_requests_in_flight_of_a_killed_process_count(tmp_path):
     store_in(tmp_path).quotas.left("group", (), under_way=7, forget_s=60.0)
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process = QuickPopen([*CODE, HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "held\n"
     process.kill()
@@ -248,9 +244,7 @@ def test_requests_in_flight_of_a_killed_process_count(tmp_path):
 
 
 def test_a_process_that_holds_the_quota_for_long_is_named_once(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process = QuickPopen([*CODE, HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         assert process.stdout.readline() == "held\n"

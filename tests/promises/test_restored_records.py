@@ -127,7 +127,7 @@ async def test_an_older_record_is_refused_and_what_is_left_of_it_sends_nothing(
         said: list[str] = []
         summary, is_new = report_of(config, first.run, said.append)
         assert is_new
-        assert any("unknown now" in words for words in said)
+        assert any("unknown now: " in words for words in said)
         told = statuses(summary, config)
         assert {row for row, status in told.items() if status == "updated"} == kept
         assert {status for row, status in told.items() if row not in kept} <= {"unknown"}

@@ -14,6 +14,7 @@ from pipeline import reporter
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, RowResult, Snapshot, Status
 from pipeline.reporter import AccountFacts, ReportSource, RunFacts, Summary
 from pipeline.store.parquet import ParquetWriter
+from pipeline.store.result_lines import Line, line_of
 from pipeline.ui.html.write import HtmlPages
 
 RUN = "20251122T160000Z-coupons-abcd"
@@ -57,10 +58,10 @@ def text_frame(cells: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
     return pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))
 
 
-def listed(results: Iterable[RowResult]) -> Callable[[int, int], Iterator[RowResult]]:
-    """Results out of a list, as a ledger gives them."""
+def listed(results: Iterable[RowResult]) -> Callable[[int, int], Iterator[Line]]:
+    """Results out of a list, as a ledger stores them."""
     held = sorted(results)
-    return lambda first, last: (result for result in held if first <= result.row <= last)
+    return lambda first, last: (line_of(each, seed=0) for each in held if first <= each.row <= last)
 
 
 def updated(row: int, account: str = "shop") -> RowResult:
@@ -75,7 +76,7 @@ def rejected(row: int, error: str = "no such coupon", code: str = "0401") -> Row
 
 def source(taken: Snapshot, results: Iterable[RowResult], **more: Any) -> ReportSource:
     return ReportSource(
-        **{"snapshot": taken, "run": RUN, "results": listed(results), "facts": FACTS} | more
+        **{"snapshot": taken, "run": RUN, "lines": listed(results), "facts": FACTS} | more
     )
 
 

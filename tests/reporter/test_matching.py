@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.model import RowResult, Status
+from pipeline.model import Status
 from pipeline.reporter import ReconciliationError
 from pipeline.reporter.matching import UNSENT_CODE, AccountRows, match_results
 from pipeline.reporter.reconcile import check_recorded, check_results, check_totals
+from pipeline.store.result_lines import Line, line_of
 from tests.reporter.runs import FACTS, jobs, snapshot, source, text_frame, updated
 
 
@@ -66,13 +67,13 @@ def test_a_result_for_a_row_that_was_not_chosen_ends_the_report(tmp_path: Path) 
 def test_a_flood_of_strange_results_is_not_read_to_its_end(tmp_path: Path) -> None:
     read = []
 
-    def flood(first: int, last: int) -> Iterator[RowResult]:
+    def flood(first: int, last: int) -> Iterator[Line]:
         for row in range(first, last + 1):
             read.append(row)
-            yield updated(row)
+            yield line_of(updated(row), seed=0)
 
     with pytest.raises(ReconciliationError):
-        results_of(replace(source(snapshot(tmp_path, skus(3)), []), results=flood))
+        results_of(replace(source(snapshot(tmp_path, skus(3)), []), lines=flood))
     assert len(read) < 50
 
 

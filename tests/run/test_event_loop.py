@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from pipeline.model import ConfigError
-from pipeline.run.event_loop import COLLECT_AFTER, choose_loop, run_async
+from pipeline.run.event_loop import COLLECT_AFTER, choose_loop, rare_collections, run_async
 from tests.cli.command import pipeline
 from tests.workplace import configure, coupon, drop
 
@@ -52,4 +52,7 @@ def test_garbage_is_collected_less_often_while_it_runs_and_as_before_afterwards(
 
     before = gc.get_threshold()
     assert run_async(main)[0] >= COLLECT_AFTER
+    with rare_collections():
+        assert run_async(main)[0] >= COLLECT_AFTER
+        assert gc.get_threshold()[0] >= COLLECT_AFTER
     assert gc.get_threshold() == before

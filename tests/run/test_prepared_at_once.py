@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.run import prepare, reopen
 from pipeline.runs import RunOptions, open_store
 from pipeline.vendors import load_vendors
 from tests.cli.command import environment
+from tests.quick_start import CODE, QuickPopen
 from tests.run.machines import STORES, keep_in, ledger_line
 from tests.workplace import ENVIRON, configure, coupon, drop
 
@@ -69,8 +69,8 @@ def test_of_two_that_are_prepared_at_once_in_other_shares_one_goes_on(
             toml.write_text(ledger_line(tmp_path) + (tmp_path / "pipeline.toml").read_text())
             file = drop(tmp_path, coupon(round_ + 1), name=f"{round_}-{number}.csv")
             begun.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", PREPARE, toml, file, account],
+                QuickPopen(
+                    [*CODE, PREPARE, toml, file, account],
                     cwd=tmp_path,
                     env=environment(),
                     stdin=subprocess.PIPE,

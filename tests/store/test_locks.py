@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from pipeline.model import RunAborted
 from pipeline.store import Lock
+from tests.quick_start import CODE, QuickPopen
 
 HOLD = """
 import sys, time
@@ -68,9 +68,7 @@ def test_a_file_without_a_holder_can_be_locked(tmp_path, content):
 
 def test_a_dead_process_holds_nothing(tmp_path):
     path = tmp_path / "shop.lock"
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
-    )
+    child = QuickPopen([*CODE, HOLD, str(path)], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline() == "held\n"
         with Lock(path) as lock:

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +22,7 @@ from pipeline.model.sample import Sample
 from pipeline.store import LedgerError, RunLedger, result_lines
 from pipeline.store import run_ledger as module
 from pipeline.store.database import Database, create
+from tests.quick_start import CODE, QuickPopen
 from tests.store.test_contract import RESULTS
 
 LAST = 10**9
@@ -65,8 +65,8 @@ def test_acknowledged_records_survive_a_kill(tmp_path):
     RunLedger.create(path).close()
     commits = 0
     for least in (40, 7):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(path), str(commits)],
+        child = QuickPopen(
+            [*CODE, CHILD, str(path), str(commits)],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Ended, ended, start
+from tests.cli.command import Ended, ended, start, start_anew
 from tests.postgres import PostgresServer
 from tests.run.machines import STORES
 from tests.run.test_workers import Place, judge, place
@@ -56,7 +56,7 @@ KEY = """\
 tr '\\0' '\\n' < /proc/$PPID/cmdline | grep -qx worker && exit 1
 echo simulator-key
 """
-"""A command that gives no worker the secret."""
+"""A command that gives no worker the secret. It knows one by the words that it was started with."""
 
 
 def stopped(process: subprocess.Popen[str]) -> Ended:
@@ -120,7 +120,7 @@ def test_a_file_whose_workers_all_refuse_stays_for_the_next_start(tmp_path):
         toml, key = tmp_path / "pipeline.toml", tmp_path / "key.sh"
         toml.write_text(toml.read_text().replace("env:SHOP_KEY", f"command:sh {key}"))
         key.write_text(KEY)
-        watcher = start(tmp_path, "watch", "--settle", "0.2", "--workers", "2")
+        watcher = start_anew(tmp_path, "watch", "--settle", "0.2", "--workers", "2")
         try:
             here.until(lambda: bool(here.states()) and not list(tmp_path.glob("inputs/*/*.csv")))
             report = here.config.reports / here.run / "summary.json"

@@ -46,7 +46,7 @@ MUTATIONS = (
         "        row = Row(job)\n",
         "        row = Row(job)\n        row.is_claimed = True\n",
         (SENDER,),
-        "pipeline/workers/backlog.py",
+        "pipeline/workers/entity_queue.py",
     ),
     Mutation(
         "doubt is forgotten after a refusal",

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from pipeline.model import JobRow, Status
 from pipeline.workers.backlog import (
+    FEW_FREE,
     LOW_WATER,
     MAX_FRESH_CHARS,
-    MAX_OPEN_CHARS,
     MAX_WAITING_CHARS,
     Backlog,
 )
@@ -69,15 +69,23 @@ def test_while_it_is_in_question_whether_the_vendor_works_others_go_first():
 
 def test_reading_stops_while_too_many_rows_wait():
     backlog = Backlog(look_ahead=2)
-    backlog.add(jobs("a", "a", "a", "b"))
+    backlog.add(jobs("a", "a"))
     (first,) = backlog.next(0.0)
-    assert not backlog.is_held_up
-    assert backlog.next(0.0) == []  # two wait behind a: b is not looked for
-    assert backlog.is_held_up
+    assert (backlog.is_held_up, backlog.needs_more) == (False, True)
+    backlog.add(jobs("a", first=3))
+    assert (backlog.is_held_up, backlog.needs_more) == (True, False)
+    assert backlog.next(0.0) == []
     backlog.done(first, OK)
-    assert not backlog.is_held_up
+    assert (backlog.is_held_up, backlog.needs_more) == (False, True)
     assert numbers(backlog.next(0.0)) == [2]
-    assert numbers(backlog.next(0.0)) == [4]  # one waits: there is room again
+
+
+def test_more_is_read_where_most_rows_wait():
+    backlog = Backlog()
+    backlog.add(jobs(*["a"] * LOW_WATER))
+    assert backlog.needs_more  # only one of them may be sent
+    backlog.add(jobs(*map(str, range(FEW_FREE)), first=LOW_WATER + 1))
+    assert not backlog.needs_more
 
 
 def test_nothing_fresh_is_given_out_where_the_first_request_is_alone():
@@ -121,7 +129,7 @@ def of_length(entity: str, part: str, row: int = 1) -> JobRow:
 
 @pytest.mark.parametrize("part", ["text", "path", "body"])
 def test_long_rows_are_bounded_whichever_part_is_long(part: str):
-    fresh, waiting, opened = Backlog(), Backlog(), Backlog()
+    fresh, waiting = Backlog(), Backlog()
     fresh.add(of_length(str(row), part, row) for row in range(MAX_FRESH_CHARS // LONG + 1))
     assert not fresh.needs_more
     fresh.next(0.0)
@@ -135,10 +143,6 @@ def test_long_rows_are_bounded_whichever_part_is_long(part: str):
     assert waiting.is_held_up
     waiting.done(first, OK)
     assert not waiting.is_held_up
-
-    opened.add(of_length(str(row), part, row) for row in range(2 * MAX_OPEN_CHARS // LONG))
-    opened.probe(1)
-    assert not opened.needs_more  # not all were opened to choose from
 
 
 def test_what_was_given_out_is_taken_out_and_the_rest_stays():
@@ -379,10 +383,8 @@ def backlog_of(
 
 
 def crowded() -> Backlog:
-    """Two rows wait behind the first, as many as may; another one is there, and more are read."""
-    backlog = backlog_of("aaab", 1, look_ahead=2, more=True)
-    assert backlog.next(0.0) == []
-    return backlog
+    """Two rows wait behind the first, as many as may: no more are read for now."""
+    return backlog_of("aaa", 1, look_ahead=2, more=True)
 
 
 LEFT = {

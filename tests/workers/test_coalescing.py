@@ -110,4 +110,5 @@ def test_every_row_ends_once_and_no_older_one_overwrites_a_newer(wanted, data):
         else:
             made.done(row, Status.REJECTED)
     assert sorted(ended) == list(range(1, len(wanted) + 1))
+    assert (made.free, made.free_chars, made.waiting, made.waiting_chars) == (0, 0, 0, 0)
     assert all(rows == sorted(rows) for rows in applied.values())

@@ -180,7 +180,6 @@ async def test_an_error_of_a_decision_ends_the_sender(monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(Attempts, "_decide", broken)
-    monkeypatch.setattr(Attempts, "_decide_plain", broken)
     async with asyncio.timeout(20):
         with pytest.raises(ExceptionGroup) as raised:
             await through(Proxy(0.0, connections=0), 1)

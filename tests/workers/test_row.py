@@ -395,7 +395,7 @@ def test_no_other_file_changes_a_row_or_says_how_it_ends(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".end"):
             found += [each for each in map(ast.unparse, node.args) if each.startswith("Status.")]
     # the doubt of an earlier process is on record
-    assert found == (["row.in_doubt"] if path.stem == "backlog" else [])
+    assert found == (["row.in_doubt"] if path.stem == "entity_queue" else [])
 
 
 # Single rules

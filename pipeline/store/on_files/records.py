@@ -46,7 +46,7 @@ def open_record(
     """
     path = folder / LEDGER
     if not path.exists():
-        raise _lost(folder, f"{path} is gone")
+        raise LostRecordError.of(folder.name, f"{path} is gone. Nothing was sent")
     try:
         return RunLedger(
             path,
@@ -57,7 +57,7 @@ def open_record(
             may_record=may_record,
         )
     except LedgerError as error:
-        raise _lost(folder, str(error)) from error
+        raise LostRecordError.of(folder.name, f"{error}. Nothing was sent") from error
 
 
 def open_share_record(
@@ -72,13 +72,13 @@ def open_share_record(
         if not path.exists() and not commits_in(witness_of(path)):
             _create_share_record(path, folder.name)
         elif not path.exists():
-            raise _lost(folder, f"{path} is gone")
+            raise LostRecordError.of(folder.name, f"{path} is gone. Nothing was sent")
         witness = witness_of(path)
         return RunLedger(path, run=folder.name, witness=witness, may_record=may_record)
     except LostRecordError:
         raise
     except LedgerError as error:
-        raise _lost(folder, str(error)) from error
+        raise LostRecordError.of(folder.name, f"{error}. Nothing was sent") from error
 
 
 def _create_share_record(path: Path, run: str) -> None:
@@ -107,13 +107,6 @@ def has_share_record(folder: Path, share: Share) -> bool:
     """True if something of the share was recorded, although it may be lost."""
     path = share_record_of(folder, share)
     return path.exists() or commits_in(witness_of(path)) > 0
-
-
-def _lost(folder: Path, why: str) -> LostRecordError:
-    return LostRecordError(
-        f"{why}. Nothing was sent. `pipeline runs {folder.name}` keeps the results that can still "
-        "be read, and reports every other row as `unknown`, since it may have been sent"
-    )
 
 
 def _former_states(folder: Path) -> FormerPreviousStates:

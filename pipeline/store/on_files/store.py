@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from pipeline.model import RunAborted
+from pipeline.model import RunAborted, Status
 from pipeline.model.sample import Sample
 from pipeline.store.contract import Ledger, LedgerError
 from pipeline.store.on_files.boot_clock import Moment
@@ -42,7 +42,7 @@ from pipeline.store.on_files.whole_ledger import WholeLedger
 from pipeline.store.page_checks import PageChecks
 from pipeline.store.run_entry import STATES
 from pipeline.store.run_ledger import RunLedger, ended_among, recent_samples
-from pipeline.store.seam import Lease, LeaseLostError, LeaseName, Share
+from pipeline.store.seam import Lease, LeaseLostError, LeaseName, LostRecordError, Share
 
 TORN_AFTER = timedelta(days=1)
 RUNS = "runs"
@@ -134,7 +134,13 @@ class FileStore:
         return RunLedger.create(self._run_folder(run) / LEDGER, run=run)
 
     def ledger(
-        self, run: str, share: Share | None, held: Lease | None, *, commits: int = 0
+        self,
+        run: str,
+        share: Share | None,
+        held: Lease | None,
+        *,
+        commits: int = 0,
+        results: int | None = None,
     ) -> AbstractContextManager[Ledger]:
         """A file for the run, and one for each share of which something was recorded."""
         folder, may_record = self._run_folder(run), partial(_check_lease, run, held)
@@ -150,8 +156,13 @@ class FileStore:
                 for each in chosen
                 if has_share_record(folder, each)
             ]
+            whole = WholeLedger(own, shares) if shares else own
+            if results is not None:
+                counts = whole.counts()
+                found = sum(counts.values()) - counts.get(Status.NOT_ATTEMPTED, 0)
+                LostRecordError.unless_all(run, found, results)
             opened.pop_all()
-        return WholeLedger(own, shares) if shares else own
+        return whole
 
     def recovery(
         self, run: str, shares: Sequence[Share], held: Lease, *, commits: int

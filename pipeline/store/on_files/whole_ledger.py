@@ -6,17 +6,19 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import groupby
-from operator import attrgetter
+from itertools import groupby, starmap
+from operator import attrgetter, itemgetter
 from typing import Self
 
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+from pipeline.store.result_lines import Line, result_of
 from pipeline.store.run_ledger import RunLedger
 
 _row_of = attrgetter("row")
+_row_of_line = itemgetter(0)
 
 
 class WholeLedger:
@@ -53,10 +55,14 @@ class WholeLedger:
         self._own.release(rows)
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
+        """The lines' values."""
+        return starmap(result_of, self.lines(first, last))
+
+    def lines(self, first: int, last: int) -> Iterator[Line]:
         """The results of all ledgers."""
-        found = heapq.merge(*(each.results(first, last) for each in self._all), key=_row_of)
-        for _, same in groupby(found, key=_row_of):
-            yield max(same, key=lambda each: each.status is not Status.NOT_ATTEMPTED)
+        found = heapq.merge(*(each.lines(first, last) for each in self._all), key=_row_of_line)
+        for _, same in groupby(found, key=_row_of_line):
+            yield max(same, key=lambda line: line[1] != Status.NOT_ATTEMPTED)
 
     def results_left(self) -> Iterator[RowResult]:
         """Of all ledgers; `not_attempted` only where it counts."""

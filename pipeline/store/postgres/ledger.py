@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import starmap
 from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple, Self
 from zlib import crc32
@@ -318,11 +319,14 @@ class PgLedger:
         return LedgerError(f"row {row} has a result already in {label}")
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
+        """The lines' values."""
+        return starmap(result_of, self.lines(first, last))
+
+    def lines(self, first: int, last: int) -> Iterator[Line]:
         """Read in pages, of each part apart; each row's checksum is checked."""
         parts = self._part.reads or [None]
         pages = [self._lines(part, first, last) for part in parts]
-        for line in heapq.merge(*pages, key=itemgetter(0)):
-            yield result_of(*self._sound(line))
+        return map(self._sound, heapq.merge(*pages, key=itemgetter(0)))
 
     def _lines(self, part: int | None, first: int, last: int) -> Iterator[PgRow]:
         while True:
@@ -474,9 +478,8 @@ class PgLedger:
         return crc32(record.encode(), self._seed)
 
     def _damaged(self, what: str) -> LostRecordError:
-        return LostRecordError(
-            str(damaged(self._connections.address, f"{what}, in run {self._run}"))
-        )
+        why = damaged(self._connections.address, f"{what}, in run {self._run}")
+        return LostRecordError.of(self._run, str(why))
 
     def close(self) -> None:
         """Nothing to close: connections are the store's."""

@@ -56,6 +56,17 @@ select part, max(number), count(*) from pipeline.commits
 where ledger = %(ledger)s and (%(parts)s::smallint[] is null or part = any (%(parts)s))
 group by part
 """
+# Those that are there, and how many the last commit of each part says; of one moment
+_RESULTS: LiteralString = """
+select (
+    select count(*) from pipeline.results where ledger = %s and status <> 'not_attempted'
+), (
+    select coalesce(sum(k.count), 0) from (
+        select ledger, part, max(number) as number from pipeline.commits
+        where ledger = %s group by ledger, part
+    ) n, unnest(pipeline.counts_at(n.ledger, n.part, n.number)) k (count)
+)
+"""
 _TORN = """
 select run from (
     select run, made from pipeline.files union all select run, made from pipeline.ledgers
@@ -156,24 +167,37 @@ class PgStore:
         return PgLedger(self._connections, run, Part(found[0][0], 0, 0), Fence())
 
     def ledger(
-        self, run: str, share: Share | None, held: Lease | None, *, commits: int = 0
+        self,
+        run: str,
+        share: Share | None,
+        held: Lease | None,
+        *,
+        commits: int = 0,
+        results: int | None = None,
     ) -> PgLedger:
         """The record of a share, or of the whole run."""
         found = self._connections.rows(
             "select number from pipeline.ledgers where run = %s", (stored(run),)
         )
         if not found:
-            raise LostRecordError(f"run {run} has no record in {self._label}")
+            raise LostRecordError.of(
+                run, f"run {run} has no record in {self._label}. Nothing was sent"
+            )
         number = found[0][0]
         part = 0 if share is None else self._part(number, share)
         reads = None if share is None else (part,) if held is not None else (0, part)
         last = self._last_commits(run, number, reads)
         all_parts = sum(last.values())
         if all_parts < commits:
-            raise LostRecordError(
+            raise LostRecordError.of(
+                run,
                 f"the record of run {run} in {self._label} has {all_parts} commits, and {commits} "
-                "were on record: an older copy of the database was put in its place"
+                "were on record: an older copy of the database was put in its place. Nothing was "
+                "sent",
             )
+        if results is not None:
+            ((there, kept),) = self._connections.rows(_RESULTS, (number, number))
+            LostRecordError.unless_all(run, int(there), max(results, int(kept)))
         if held is None:
             return PgLedger(self._connections, run, Part(number, part, all_parts, reads), None)
         fence = Fence(held.key, held.epoch)
@@ -186,9 +210,10 @@ class PgStore:
         chosen = {"ledger": ledger, "parts": parts and [*parts]}
         for part, number, count in self._connections.rows(_COMMITS, chosen):
             if number != count:
-                raise LostRecordError(
+                raise LostRecordError.of(
+                    run,
                     f"the record of run {run} in {self._label} is damaged: of {number} commits "
-                    f"{count} are there"
+                    f"{count} are there. Nothing was sent",
                 )
             found[part] = number
         return found

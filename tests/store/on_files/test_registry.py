@@ -3,7 +3,6 @@ from __future__ import annotations
 import sqlite3
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -26,6 +25,7 @@ from pipeline.store.on_files.registry_file import _FORMAT_1, _FORMAT_2, _FORMAT_
 from pipeline.store.page_checks import AGAIN_AFTER_S
 from pipeline.store.run_entry import STATES
 from pipeline.store.seam import Departed, Order, Share, StoredPause
+from tests.quick_start import CODE, QuickPopen
 
 START = datetime(2026, 5, 1, 2, 0, 0, 250_000, tzinfo=UTC)
 
@@ -187,8 +187,8 @@ with store.together():
 
 def test_concurrent_processes_get_different_sequences(path):
     children = [
-        subprocess.Popen(
-            [sys.executable, "-c", ADD, str(path), str(each)],
+        QuickPopen(
+            [*CODE, ADD, str(path), str(each)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -16,6 +15,7 @@ from pipeline.store.postgres.connections import Waiting
 from pipeline.store.postgres.store import PgStore
 from pipeline.store.seam import LeaseLostError, Share, run_lease, share_lease
 from tests.postgres import postgres_server
+from tests.quick_start import CODE, QuickPopen
 from tests.waiting import seconds_until
 
 TTL_S = 2.0
@@ -50,8 +50,8 @@ def store(database: str) -> Iterator[PgStore]:
 
 def test_a_process_that_wakes_after_another_took_over_records_nothing(database, store):
     store.new_ledger("monday")
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD, database],
+    child = QuickPopen(
+        [*CODE, HOLD, database],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

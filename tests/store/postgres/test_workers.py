@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pipeline.store import LedgerError, MemoryLedger
 from pipeline.store.postgres.store import PgStore
 from pipeline.store.run_entry import Run
 from pipeline.store.seam import Share, run_lease
+from tests.quick_start import CODE, QuickPopen
 
 WORK = """
 import sys, time
@@ -75,8 +75,7 @@ def test_workers_share_a_run(database, store):
     store.runs.share("monday", [Share("shop", number, 8) for number in range(8)])
     store.new_ledger("monday")
     workers = [
-        subprocess.Popen([sys.executable, "-c", WORK, database], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
+        QuickPopen([*CODE, WORK, database], stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     done = sorted(int(line) for each in workers for line in each.communicate()[0].split())
     assert [each.returncode for each in workers] == [0, 0]

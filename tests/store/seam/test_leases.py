@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline.store.seam import Lease, Share, place_lease, quota_lease, run_lease, share_lease
+from tests.quick_start import CODE, QuickPopen
 from tests.store.seam.conftest import began
 from tests.waiting import seconds_until, until
 
@@ -32,8 +32,8 @@ WISH = HOLD.replace("while not lease.take():\n    pass\n", "assert not lease.tak
 
 
 def started(maker, folder, source: str) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", maker.source + source, str(folder)],
+    child = QuickPopen(
+        [*CODE, maker.source + source, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
     )

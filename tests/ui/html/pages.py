@@ -20,6 +20,7 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 from pipeline.reporter import AccountFacts, ReportSource, RunFacts
 from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter
+from pipeline.store.result_lines import line_of
 
 STARTED = datetime(2026, 11, 23, 22, 5, tzinfo=UTC)
 SCRIPT = "<script>document.title = 'owned'</script>"
@@ -160,7 +161,9 @@ def source_of(
     return ReportSource(
         snapshot=snapshot(folder, rows),
         run=run,
-        results=lambda first, last: map(of_row, range(first, min(last, rows) + 1)),
+        lines=lambda first, last: (
+            line_of(of_row(row), seed=0) for row in range(first, min(last, rows) + 1)
+        ),
         facts=replace(known, **facts),
         samples=lambda: samples(rows, accounts, seconds if rows else 0),
         exchanges=lambda: map(exchange, range(1, min(4, rows + 1))) if is_faulty else (),
