@@ -10,6 +10,7 @@ The folders, in the order in which a row travels:
     loader     a file becomes a snapshot, its rows become typed jobs
     jobs       the jobs file: subsets, joins with the jobs of other runs
     workers    the worker pool: jobs become results
+    exchanges  a request and its reply as text, without secrets
     vendors    each vendor: columns, requests, the meaning of replies
     pacing     when a request may leave: quota, rate, pause, circuit breaker
     sign_in    an account's credentials: headers, tokens

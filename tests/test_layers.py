@@ -39,15 +39,17 @@ MAY_USE: dict[str, set[str]] = {
     "http_client": {"model", "aiohttp", "anyio", "httptools", "multidict", "yarl"},
     "pacing": {"model", "vendors", "store", "http_client.wire", "aiolimiter", "anyio"},
     "sign_in": {"model", "vendors", "pacing", "http_client", "anyio", "pydantic", "yarl"},
+    "exchanges": {
+        *("model", "vendors", "sign_in.auth", "http_client.masking", "multidict", "pydantic"),
+    },
     "workers": {
-        *("model", "pacing", "vendors", "sign_in.auth"),
+        *("model", "pacing", "vendors", "sign_in.auth", "exchanges"),
         *(
             "http_client.wire",
-            "http_client.masking",
             "http_client.link_urls",
             "http_client.patient_loop",
         ),
-        *("anyio", "multidict", "pydantic"),
+        "anyio",
     },
     "store": {"model", "pydantic_core", "polars", "psycopg"},
     "object_storage": {"model", "obstore"},
@@ -94,7 +96,7 @@ MAY_USE: dict[str, set[str]] = {
         *("object_storage", "anyio"),
     },
     "cli": {
-        *("model", "vendors", "jobs", "loader", "pacing", "workers", "reporter", "ui", "config"),
+        *("model", "vendors", "jobs", "loader", "pacing", "exchanges", "reporter", "ui", "config"),
         *(
             "simulator",
             "object_storage",
@@ -131,6 +133,7 @@ DECISIONS = {
     for folder, names in {
         "airflow": "command",
         "doctor": "judge",
+        "exchanges": "text",
         "http_client": "backoff decompress http1 masking",
         "jobs": "shares",
         "loader": (
@@ -160,7 +163,7 @@ DECISIONS = {
         "watch": "expected_files marks names settling",
         "workers": (
             "answers backlog batches bisection claim_ahead "
-            "exchange_text fail_fast entity_queue own_answers patience precheck probes refusals "
+            "fail_fast entity_queue own_answers patience precheck probes refusals "
             "reply_certainty row stop_reason traffic"
         ),
     }.items()

@@ -26,6 +26,7 @@ from pipeline.cli.setup import (
     uninterrupted,
 )
 from pipeline.config import Config
+from pipeline.exchanges.text import as_curl, shown_request
 from pipeline.jobs import read_jobs
 from pipeline.loader import FaultKind
 from pipeline.model import PipelineError, RunAborted
@@ -34,7 +35,6 @@ from pipeline.model.object_path import ObjectPath
 from pipeline.run import Prepared, discard, prepare
 from pipeline.runs import RunOptions
 from pipeline.ui.terminal import show_question
-from pipeline.workers.exchange_text import as_curl, shown_request
 
 _FAULTS_CHARS = 12_000  # two or three screens
 

@@ -2,7 +2,7 @@
 
 | question | file |
 | --- | --- |
-| How does a row get from the jobs file to a worker? | `row_queue`, `backlog`, `entity_queue` |
+| How does a row get from the jobs file to a worker? | `read_ahead`, `backlog`, `entity_queue` |
 | What is known of a row while it is sent? | `batches.Row` |
 | What does the run tell a sender? | `environment` |
 | Which rows are next? | `account_sender`, `probes` |

@@ -17,6 +17,7 @@ import anyio.abc
 from pipeline.http_client.wire import Wire
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.pacing.circuit_breaker import are_rows_at_fault
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
@@ -28,14 +29,20 @@ from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironm
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.pump import Pump
+from pipeline.workers.read_ahead import ReadAhead
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.refusals import MAX_PROBES
 from pipeline.workers.result_writer import ResultWriter
-from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, describe, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
+
+MAX_HELD = 10_000
+"""With more rows of refused groups held, nothing fresh is sent."""
+
+ANSWERED = (Status.UPDATED, Status.REJECTED)
+"""Statuses of rows that the vendor has answered."""
 
 
 class AccountSender:
@@ -71,43 +78,44 @@ class AccountSender:
         self.is_permanent = self.was_done_at_stop = False
         self.on_open: Callable[[], None] = lambda: None
         self.on_stop: Callable[[], None] = lambda: None
-        self._total = total
-        self._recorder = recorder
+        self._total, self._recorder = total, recorder
         self._account_limiter = account_limiter
-        self._backlog = _backlog(account, environment, recovered)
-        clock, bisector = environment.clock, Bisector()
+        self._backlog = backlog = _backlog(account, environment, recovered)
+        self._clock = clock = environment.clock
+        self._bisector = bisector = Bisector()
         self._traffic = Traffic(clock)
-        self._queue = queue = RowQueue(self._backlog, bisector, jobs, recovered, clock)
-        self._result_writer = ResultWriter(account, queue, recorder, clock, environment.on_end)
+        self._reader = ReadAhead(backlog, jobs, recovered, clock)
+        self._result_writer = ResultWriter(account, backlog, recorder, clock, environment.on_end)
         self._concurrency = ConcurrencyLimiter(
             account.in_flight,
             clock=clock,
             on_room=self._pump_soon,
             on_down=self._send_only_probes,
-            at_fault=queue.are_at_fault,
+            at_fault=self._are_rows_at_fault,
             patience_s=account.max_outage_s,
         )
         fail_fast = FailFastCheck(environment.fail_fast_after)
-        self._undecided = Undecided(queue, self._result_writer, fail_fast, clock, recovered.refused)
+        self._undecided = Undecided(
+            backlog, self._result_writer, fail_fast, clock, recovered.refused
+        )
         deps = Dependencies(
             account=account,
             wire=wire,
             concurrency=self._concurrency,
             environment=environment,
             traffic=self._traffic,
-            queue=queue,
+            backlog=backlog,
             result_writer=self._result_writer,
             undecided=self._undecided,
         )
         self._attempts = Attempts(deps, bisector, account_limiter, self)
         self._reads = Reads(deps, environment.prechecks, lambda: account_limiter.per_second)
         self._pump = Pump(deps, account_limiter, recorder, self._attempts, self._reads, owner=self)
-        queue.on_news = self._pump.call_soon
+        backlog.on_news = self._pump.call_soon
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
         self._is_deciding = self._is_open = False
         self._pauses = PauseHandler(account, self.stop, account_limiter.announce)
-        self._clock = clock
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
         self._last_rows = MAX_PROBES + max(sizes, default=1)
         self._tasks: anyio.abc.TaskGroup
@@ -123,8 +131,8 @@ class AccountSender:
         try:
             with self._account_limiter.watched(self._pauses.on_pause):
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._queue.feed, lambda: self.stopped is not None)
-                    tasks.start_soon(self._queue.watch, lambda: self._concurrency.due_s)
+                    tasks.start_soon(self._reader.feed, lambda: self.stopped is not None)
+                    tasks.start_soon(self._reader.watch, lambda: self._concurrency.due_s)
                     self._tasks = tasks
                     await self._pump.run(tasks)
                     tasks.cancel_scope.cancel()
@@ -133,7 +141,7 @@ class AccountSender:
         finally:
             self._pump.release()
             self._attempts.held_replies.release()
-            for row in self._queue.drain():
+            for row in [*self._backlog.drain(), *self._bisector.drain()]:
                 self._result_writer.on_stop(row, self.stopped)
             self._undecided.on_stop(self.stopped)
 
@@ -162,13 +170,13 @@ class AccountSender:
             account=account.name,
             rows=self._total,
             done=dict(self._result_writer.counts),
-            done_before=dict(self._queue.ended_before),
+            done_before=dict(self._reader.ended_before),
             sent=traffic.sent,
             sending_s=traffic.sending_s,
             retries=traffic.retries,
             in_flight=traffic.in_flight,
             in_flight_limit=self._concurrency.limit,
-            retrying=self._queue.retrying,
+            retrying=self._backlog.retrying + len(self._bisector),
             pause_left_s=self._account_limiter.pause.left_s,
             quota=account.quota,
             quota_per_s=account.mean_per_s if account.quotas else 0.0,
@@ -197,7 +205,7 @@ class AccountSender:
         if not concurrency.may_acquire(ahead):
             return []
         batch = self._next_probe() if is_suspected else self._next_rows()
-        self._result_writer.end_blocked()
+        self._on_taken()
         if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
             # a group that gets no reply is split, and its many rows would all end late
             self._backlog.reopen(batch[1:])
@@ -223,10 +231,45 @@ class AccountSender:
             self._last_rows * (1 + most)
         ):
             return []  # the last of these may be kept as probes
-        batches = self._queue.next_many(most, concurrency.room(), concurrency.places)
-        self._result_writer.end_blocked()
+        if len(self._bisector) >= MAX_HELD:
+            return []
+        room, places = concurrency.room(), concurrency.places
+        batches = self._backlog.next_many(self._clock(), most, room, places)
+        self._on_taken()
         concurrency.acquire(batches)
         return batches
+
+    def _on_taken(self) -> None:
+        self._result_writer.end_blocked()
+        self._reader.read_if_few()
+
+    def _take(self, *, may_be_first: bool, others_first: bool = False) -> Batch:
+        """Take the next rows that may share a request, while the vendor is down a probe's.
+
+        may_be_first  False gives fresh rows only while no other row is being sent
+        others_first  rows that were not sent yet go before rows that failed
+        """
+        fresh = (may_be_first or self._backlog.is_untouched) and len(self._bisector) < MAX_HELD
+        if (probe := self._concurrency.next_probe) is not None:
+            return self._backlog.probe(probe, fresh=fresh)
+        return self._backlog.next(self._clock(), fresh=fresh, others_first=others_first)
+
+    @property
+    def _are_all_held(self) -> bool:
+        """True if rows were given out, and all that have not ended are held."""
+        return 0 < self._undecided.count == self._backlog.failing
+
+    def _are_rows_at_fault(self, answered: int) -> bool:
+        """True if the failing rows are at fault after a long outage, not the vendor.
+
+        answered  rows that the vendor applied or refused in this process
+        """
+        return are_rows_at_fault(
+            answered=answered + sum(self._reader.ended_before[status] for status in ANSWERED),
+            failing=self._backlog.failing,
+            may_others_go=self._backlog.has_unsent(),
+            is_resumed=bool(self._in_doubt_before),
+        )
 
     def _next_rows(self) -> Batch:
         if not self._is_open and (self._first.needs_another or self._undecided.refused_before):
@@ -235,9 +278,8 @@ class AccountSender:
             return self._next_amid_refusals()
         # the first request is sent alone: nothing fresh before the first reply, unless every row
         # that was given out is held
-        return self._queue.next(
-            may_be_first=self._is_open or self._queue.all_held(self._undecided.count),
-            probe=self._concurrency.next_probe,
+        return self._take(
+            may_be_first=self._is_open or self._are_all_held,
             others_first=self._concurrency.is_suspected,
         )
 
@@ -257,10 +299,10 @@ class AccountSender:
 
     def _next_amid_refusals(self) -> Batch:
         """Take rows that were sent before; if there is nothing else, one that was not, alone."""
-        batch = self._queue.next(may_be_first=False)
+        batch = self._take(may_be_first=False)
         if batch or self._concurrency.taken:
             return batch
-        return self._queue.sample_one()
+        return self._backlog.sample_one()
 
     def _next_probe(self) -> Batch:
         """Take one row to learn whether the account works; empty while another one is in flight."""
@@ -268,9 +310,9 @@ class AccountSender:
             return []
         avoid = self._undecided.refused_before
         batch = (
-            self._queue.sample_one(avoid)
+            self._backlog.sample_one(avoid)
             or self._undecided.row_of_held_group()
-            or self._queue.next(may_be_first=False, probe=self._concurrency.next_probe)
+            or self._take(may_be_first=False)
         )
         self._undecided.probe = batch or None
         return batch
@@ -279,16 +321,15 @@ class AccountSender:
         """Take a row before the first reply: none that got no reply or was refused before."""
         if self._first.needs_another and self._backlog.needs_more:
             return []  # rows that no process has sent may be among those that are being read
-        all_held = self._queue.all_held(self._undecided.count)
         if self._backlog.is_untouched or self._first.needs_another:
             sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
             avoid = sent_before.union(self._undecided.refused_before)
-            batch = self._queue.sample_one(avoid)
+            batch = self._backlog.sample_one(avoid)
             if not batch and self._first.needs_another:
-                batch = self._queue.sample_one()
+                batch = self._backlog.sample_one()
             if batch:
                 return batch
-        return self._queue.next(may_be_first=all_held, probe=self._concurrency.next_probe)
+        return self._take(may_be_first=self._are_all_held)
 
     def on_idle(self) -> None:
         """Let the sender end, or decide the account if nothing can be sent before that."""
@@ -329,7 +370,7 @@ class AccountSender:
         """Put the rows back that wait to be sent, and those whose reads wait for permits."""
         self._pump.put_back_ready()
         self._account_limiter.cancel_waits()
-        self._queue.look_again()
+        self._reader.look_again()
 
     # Starts and stops...
 
@@ -364,7 +405,7 @@ class AccountSender:
             self._on_no_reply(outcome, batch)
         elif not self._is_open:
             self._is_open = True
-            self._queue.read_far(enabled=self._undecided.is_suspected)
+            self._reader.read_far(enabled=self._undecided.is_suspected)
         was_suspected = self._undecided.is_suspected
         self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
         is_ok = True
@@ -384,7 +425,7 @@ class AccountSender:
         may_have_arrived = any(answer.effect is Effect.MAYBE for answer in outcome.answers)
         is_known = self._was_sent_before(batch) and may_have_arrived
         self._first.on_no_reply(batch[0].job.entity, is_known=is_known)
-        self._queue.read_far(enabled=True)
+        self._reader.read_far(enabled=True)
 
     def _was_sent_before(self, batch: Batch) -> bool:
         """True if an earlier process may have sent each row of `batch`."""
@@ -422,7 +463,7 @@ class AccountSender:
 
     def _on_suspicion(self, *, is_suspected: bool) -> None:
         """Send only probes while the account is suspected, then everything again."""
-        self._queue.read_far(enabled=is_suspected)
+        self._reader.read_far(enabled=is_suspected)
         if is_suspected:
             self._send_only_probes()
         self._pump_soon()

@@ -171,7 +171,7 @@ class Attempts(RequestStep):
             self._end(request)
         for request in requests[1:]:
             self._deps.wire.give_back(request.connection)
-            self._queue.backlog.put_back(request.batch)
+            self._backlog.put_back(request.batch)
 
     def on_unreached(self, batch: Batch, left_s: float, lost: NoReply) -> None:
         """Act on an attempt that got no connection, which it began to wait for at `left_s`."""
@@ -250,7 +250,7 @@ class Attempts(RequestStep):
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
                 on_lost_turn(row)
-            self._queue.requeue(batch)
+            self._backlog.put_back(batch)
             return None
         now_s = self._clock()
         took_s = now_s - request.left_s
@@ -258,13 +258,13 @@ class Attempts(RequestStep):
         self._deps.on_answer(request, batch, reply, answers[0])
         distinct = tuple(dict.fromkeys(answers)) if len(answers) > 1 else tuple(answers)
         if any(answer.verdict is not Verdict.OK for answer in distinct):
-            self._result_writer.exchanges.on_reply(batch, reply)
+            self._remember(batch, reply)
             for answer in distinct:
                 self._deps.traffic.recent_errors.add(answer)
         request.answers = answers
         if request.standing is not None and _is_held(distinct):
             self._typical_s = update_typical_s(self._typical_s, took_s)
-            self._hold([request], now_s, is_urgent=True)
+            self._hold([request], request.left_s, now_s, is_urgent=True)
         else:
             self._decide([request])
         return RequestOutcome(distinct, is_read=False)
@@ -296,24 +296,26 @@ class Attempts(RequestStep):
         self._deps.concurrency.on_successes(trips_s, now_s)
         for each_s in took_s:
             self._typical_s = update_typical_s(self._typical_s, each_s)
+        latest_s = max(trips_s)[0]
         held, certain = list[InFlight](), list[InFlight]()
         for request in requests:
             (certain if request.standing is None else held).append(request)
         if held:
-            self._hold(held, now_s, is_urgent=self._is_urgent(held))
+            self._hold(held, latest_s, now_s, is_urgent=self._is_urgent(held))
         self._decide(certain)
-        self._owner.on_successes(requests[-1].batch[0], max(trips_s)[0])
+        self._owner.on_successes(requests[-1].batch[0], latest_s)
 
     def _is_urgent(self, requests: Sequence[InFlight]) -> bool:
         """True if a newer row waits for one of these, or a kill would leave one in doubt."""
         rows = [request.batch[0] for request in requests]
-        return self._queue.backlog.are_awaited(rows) or not all(row.is_repeatable for row in rows)
+        return self._backlog.are_awaited(rows) or not all(row.is_repeatable for row in rows)
 
     # Decisions...
 
-    def _hold(self, requests: Sequence[InFlight], now_s: float, *, is_urgent: bool) -> None:
-        """Decide once it is certain that the replies answer these requests."""
-        latest_s = max(request.left_s for request in requests)
+    def _hold(
+        self, requests: Sequence[InFlight], latest_s: float, now_s: float, *, is_urgent: bool
+    ) -> None:
+        """Decide once it is certain that the replies answer these requests, sent by `latest_s`."""
         due_s = certain_at_s(now_s, latest_s, self._typical_s or 0.0)
         self.held_replies.hold(due_s, partial(self._decide, requests), is_urgent=is_urgent)
 
@@ -354,9 +356,13 @@ class Attempts(RequestStep):
         """Return the answers to `batch` if its reply may answer another request."""
         reply = unmatched_reply(self._deps.peer)
         answers = self._answers(batch, reply)
-        self._result_writer.exchanges.on_reply(batch, reply)
+        self._remember(batch, reply)
         self._deps.traffic.recent_errors.add(answers[0])
         return answers
+
+    def _remember(self, batch: Batch, reply: Reply | NoReply) -> None:
+        sent = {row.job.row: row.text for row in batch}
+        self._result_writer.exchanges.on_reply(batch[0].job.operation, sent, reply)
 
     def _decide_rows(self, batch: Batch, answers: Sequence[Answer], sent_s: float) -> None:
         """End each row, or send it again: with its batch, apart from it, or after a read."""
@@ -379,7 +385,7 @@ class Attempts(RequestStep):
             else:
                 self._perform(row, Step.UPDATE, action)
         if again:
-            self._queue.retry(again, delay_s)
+            self._backlog.retry(again, self._clock() + delay_s)
         if held and held[0].answer is not None:
             self._deps.undecided.hold(held, Step.UPDATE, held[0].answer, is_group=True)
         if apart:
@@ -391,10 +397,10 @@ class Attempts(RequestStep):
     def _send_parts(self, parts: GroupParts) -> None:
         """Send the parts of refused groups; retry the groups that stay whole."""
         if parts.now or parts.later:
-            self._queue.send_apart(parts.now)
+            self._backlog.send_apart(parts.now)
         for group in parts.later:
             delay_s = group_delay_s(group[0], self._account.retry, self._jitter())
-            self._queue.retry(group, delay_s)
+            self._backlog.retry(group, self._clock() + delay_s)
 
 
 _HELD_VERDICTS = (Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED)  # few: no hash is quicker

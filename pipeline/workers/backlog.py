@@ -40,6 +40,9 @@ class Backlog(EntityQueue):
     sampled  number of samples that were taken elsewhere: they are others here
     rules    see `EntityQueue`
 
+    on_news  called if there may be rows to send that there were not before, or if all have ended
+    on_due   called if `due_s` may have changed
+
     >>> from pipeline.model import JobRow, Status
     >>> backlog = Backlog()
     >>> backlog.add(JobRow(row, "op", "a", True, "{}") for row in (1, 2))
@@ -64,6 +67,8 @@ class Backlog(EntityQueue):
         self._retrying: list[tuple[float, int, Batch]] = []
         self._numbers = count()
         self._is_fed = False
+        self.on_news: Callable[[], None] = lambda: None
+        self.on_due: Callable[[], None] = lambda: None
         self.reads_far = False
         self.retrying = 0
 
@@ -210,7 +215,7 @@ class Backlog(EntityQueue):
                 return batch
         return []
 
-    def sample_one(self, avoid: Container[int]) -> Batch:
+    def sample_one(self, avoid: Container[int] = ()) -> Batch:
         """Take one row to be sent alone as a probe, from anywhere; empty if there is none.
 
         avoid  rows whose answer would show nothing new
@@ -232,6 +237,7 @@ class Backlog(EntityQueue):
         """Send the rows of `batch` together again, not before `due_s`."""
         heapq.heappush(self._retrying, (due_s, next(self._numbers), batch))
         self.retrying += len(batch)
+        self.on_due()
 
     def put_back(self, batch: Batch) -> None:
         """Return a batch that was given out and not sent."""
@@ -240,10 +246,12 @@ class Backlog(EntityQueue):
     def send_next(self, batch: Batch) -> None:
         """Give out `batch` before all others: what it waited for is there."""
         self._next_up.append(batch)
+        self.on_news()
 
     def send_apart(self, batches: Iterable[Batch]) -> None:
         """Queue batches that are sent now; no other row joins them."""
         self._ready.extend(batches)
+        self.on_news()
 
     def drain(self) -> Batch:
         """Take out the rows that were given out, have not ended and are not in flight."""

@@ -20,7 +20,7 @@ class Row:
     A row is queued, claimed on record, prechecked if that is due, then sent, until an answer or a
     verification read ends it. `row.py` decides after each answer.
 
-    job              what is sent, as bound from the input
+    job              what is sent, as bound from the input; `length` as that of the job
     covered          older rows of the entity that are not sent if this one succeeds, in row order
     behind           newer rows of the entity, which wait until this one has ended
     is_free          it may be sent, and nobody has taken it yet
@@ -74,7 +74,8 @@ class Row:
     previous_state = ""
 
     def __init__(self, job: JobRow) -> None:
-        self.job = job  # all others are set once they change, for most rows change few
+        self.job, self.length = job, job.length
+        # all others are set once they change, for most rows change few
 
     @property
     def text(self) -> str:

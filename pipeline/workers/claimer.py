@@ -45,7 +45,7 @@ class Claimer:
         on_claimed: Callable[[], None],
         call_soon: Callable[[], None],
     ) -> None:
-        self._queue = deps.queue
+        self._backlog = deps.backlog
         self._concurrency = deps.concurrency
         self._undecided = deps.undecided
         self._recorder = recorder
@@ -150,7 +150,7 @@ class Claimer:
         """Return batches that are not sent now to the queue."""
         for batch, _ in reversed(planned):
             self.give_back(batch)
-            self._queue.backlog.put_back(batch)
+            self._backlog.put_back(batch)
 
     def give_back(self, batch: Batch) -> None:
         """Release what `batch` holds: it was sent, or is not sent now."""

@@ -11,12 +11,12 @@ from pipeline.model import Answer, NoReply, Reply
 from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors import Account
+from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.environment import SenderEnvironment
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row import Action, Facts, Finish, Hold, Step, Then, Wait
-from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
 
@@ -30,7 +30,7 @@ class Dependencies:
     concurrency: ConcurrencyLimiter
     environment: SenderEnvironment
     traffic: Traffic
-    queue: RowQueue
+    backlog: Backlog
     result_writer: ResultWriter
     undecided: Undecided
 
@@ -61,7 +61,7 @@ class RequestStep:
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
         self._account = deps.account
-        self._queue = deps.queue
+        self._backlog = deps.backlog
         self._result_writer = deps.result_writer
         self._clock = deps.environment.clock
         self._jitter = deps.environment.jitter
@@ -85,13 +85,13 @@ class RequestStep:
         if isinstance(action, Finish):
             self._result_writer.end([(row, action)])
         elif isinstance(action, Wait):
-            self._queue.retry([row], action.delay_s)
+            self._backlog.retry([row], self._clock() + action.delay_s)
         elif isinstance(action, Hold):
             self._deps.undecided.hold([row], step, action.answer)
         elif action is Then.AWAIT_CONNECTION:
             self._deps.undecided.hold_unreached(row)
         elif step is Step.GUARD_READ:  # a prechecked row is sent where it was prechecked
-            self._queue.send_next([row])
+            self._backlog.send_next([row])
 
 
 class RequestOutcome(NamedTuple):

@@ -134,7 +134,7 @@ class EntityQueue:
             rows.append(row)
         row.is_free = True
         self.free += 1
-        self.free_chars += row.job.length
+        self.free_chars += row.length
 
     def _add_behind(self, active: Row, row: Row, *, is_next: bool = False) -> None:
         if active.behind is None:
@@ -144,14 +144,14 @@ class EntityQueue:
         else:
             active.behind.append(row)
         self.waiting += 1
-        self.waiting_chars += row.job.length
+        self.waiting_chars += row.length
 
     def _add_covering(self, row: Row) -> None:
         """Add `row` in place of all rows of its entity that it covers."""
         active = self._active[row.job.entity]
         covered = [*(active.behind or ())]
         self.waiting -= sum(1 + len(each.covered) for each in covered)
-        self.waiting_chars -= sum(each.job.length for each in covered)
+        self.waiting_chars -= sum(each.length for each in covered)
         if active.is_free and not active.in_doubt:
             self._on_taken(active)  # left in `_free`: a search would take long
             covered.insert(0, active)
@@ -211,7 +211,7 @@ class EntityQueue:
     def _on_taken(self, row: Row) -> None:
         row.is_free = False
         self.free -= 1
-        self.free_chars -= row.job.length
+        self.free_chars -= row.length
         if row.covered:
             self.waiting -= len(row.covered)
 
@@ -237,7 +237,7 @@ class EntityQueue:
         while behind:
             following = behind.popleft()
             self.waiting -= 1
-            self.waiting_chars -= following.job.length
+            self.waiting_chars -= following.length
             if not self._is_blocked(following.job):
                 following.behind = behind
                 self._set_free(following, is_next=True)

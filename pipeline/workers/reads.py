@@ -115,7 +115,7 @@ class Reads(RequestStep):
                 self._result_writer.on_stop(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
-            self._queue.requeue([row])
+            self._backlog.put_back([row])
             return None
         answer = classify_read(reply)
         self._deps.on_answer(permit, [row], reply, answer, is_read=True)
@@ -125,7 +125,8 @@ class Reads(RequestStep):
 
     def _on_reply(self, read: _Read, step: Step) -> RequestOutcome:
         if step is not Step.PRECHECK:
-            self._result_writer.exchanges.on_read(read.row, read.reply)
+            row, exchanges = read.row, self._result_writer.exchanges
+            exchanges.on_read(row.job.operation, row.job.row, row.text, read.reply)
         if step is Step.VERIFICATION:
             action = self._after_verification(read)
         elif step is Step.PRECHECK:

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pipeline.exchanges.log import ExchangeLog
 from pipeline.model import Answer, JobRow, RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.sign_in.auth import mask_of
 from pipeline.vendors import Account
 from pipeline.vendors.kit.classify import without_secrets
+from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Row
-from pipeline.workers.exchange_log import ExchangeLog
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import END_OF_BLOCKED, Finish, Then, after_stop, end_of_covered
-from pipeline.workers.row_queue import RowQueue
 
 
 class ResultWriter:
@@ -31,7 +31,7 @@ class ResultWriter:
     def __init__(
         self,
         account: Account,
-        queue: RowQueue,
+        backlog: Backlog,
         recorder: Recorder,
         clock: Callable[[], float],
         on_end: Callable[[Status], None] = lambda _status: None,
@@ -40,7 +40,7 @@ class ResultWriter:
         self._account = account.name
         self._hide = mask_of(account).hide
         self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
-        self._queue = queue
+        self._backlog = backlog
         self._recorder = recorder
         self._clock = clock
         self.counts: Counter[Status] = Counter()
@@ -52,19 +52,16 @@ class ResultWriter:
         The next rows of their entities wait for the commit.
         """
         rows, status, now_s = [row for row, _ in ended], ended[0][1].status, self._clock()
-        results, exchanges = list[RowResult](), list[Exchange]()
+        results = list[RowResult]()
         for row, finish in ended:
             seconds = round(now_s - row.first_sent_s, 3) if row.attempts else 0.0
-            result = self._result(row.job, finish, row.attempts, seconds)
-            results.append(result)
-            if exchange := self.exchanges.pop(result):
-                exchanges.append(exchange)
+            results.append(self._result(row.job, finish, row.attempts, seconds))
         self._record(
             results,
             status,
             partial(self._committed, rows, status),
-            exchanges=exchanges,
-            is_awaited=self._queue.backlog.are_awaited(rows),
+            exchanges=self.exchanges.take(results),
+            is_awaited=self._backlog.are_awaited(rows),
         )
         for row in rows:
             if row.covered and (end := end_of_covered(row, status)) is not None:
@@ -74,13 +71,13 @@ class ResultWriter:
 
     def end_blocked(self) -> None:
         """End the rows that wait behind a row of their entity that ended `unknown`."""
-        if blocked := self._queue.backlog.take_blocked():
+        if blocked := self._backlog.take_blocked():
             self._end_unsent(blocked, END_OF_BLOCKED)
 
     def _end_unsent(self, jobs: Sequence[JobRow], end: Finish) -> None:
         """Record how rows ended that were never given out."""
         results = [self._result(job, end) for job in jobs]
-        self._record(results, end.status, self._queue.on_news)
+        self._record(results, end.status, self._backlog.on_news)
 
     def _result(
         self, job: JobRow, finish: Finish, attempts: int = 0, seconds: float = 0.0
@@ -116,7 +113,9 @@ class ResultWriter:
             self._on_end(status)
 
     def _committed(self, rows: Sequence[Row], status: Status) -> None:
-        self._queue.done(rows, status)
+        for row in rows:
+            self._backlog.done(row, status)
+        self._backlog.on_news()
         self.end_blocked()
 
     def on_stop(self, row: Row, reason: str | None, held: Answer | None = None) -> None:

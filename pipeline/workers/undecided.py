@@ -11,13 +11,13 @@ from http import HTTPStatus
 
 from pipeline.model import Answer, Verdict
 from pipeline.workers.answers import is_judged
+from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row, halves
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.refusals import AccountRefusals
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row import Finish, Step, after_connection, after_refusal
-from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import describe
 
 
@@ -49,13 +49,13 @@ class Undecided:
 
     def __init__(
         self,
-        queue: RowQueue,
+        backlog: Backlog,
         result_writer: ResultWriter,
         fail_fast: FailFastCheck,
         clock: Callable[[], float],
         refused_before: Mapping[int, int],
     ) -> None:
-        self._queue = queue
+        self._backlog = backlog
         self._result_writer = result_writer
         self._clock = clock
         statuses = refused_before.values()
@@ -148,7 +148,7 @@ class Undecided:
         """Send held rows that never got a connection again."""
         rows, self._unreached = self._unreached, []
         for row in rows:
-            self._queue.retry([row], after_connection(row).delay_s)
+            self._backlog.retry([row], self._clock() + after_connection(row).delay_s)
 
     def _release(self) -> None:
         """Release the rows whose refusal is known to be about them."""
@@ -173,7 +173,7 @@ class Undecided:
                 is_about_row=is_about_row,
             )
             if not isinstance(action, Finish):
-                self._queue.send_apart(halves(held.rows))
+                self._backlog.send_apart(halves(held.rows))
                 return
             self._result_writer.end([(row, action)])
 

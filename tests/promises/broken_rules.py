@@ -58,7 +58,7 @@ def former(patch: pytest.MonkeyPatch) -> None:
 
 def never_at_fault(patch: pytest.MonkeyPatch) -> None:
     """At the end of a file rows that fail are taken for an outage, in each process anew."""
-    patch.setattr("pipeline.workers.row_queue.are_rows_at_fault", lambda **_told: False)
+    patch.setattr("pipeline.workers.account_sender.are_rows_at_fault", lambda **_told: False)
 
 
 def no_turn_for_once(patch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def groups_end_together(patch: pytest.MonkeyPatch) -> None:
     """A group without evidence is tried as often as a row, and its rows end alike."""
 
     def go_on_with(attempts: Attempts, parts: GroupParts) -> None:
-        attempts._queue.send_apart(parts.now)
+        attempts._backlog.send_apart(parts.now)
         for row in (row for group in parts.later for row in group):
             assert row.answer is not None
             answer = row.answer._replace(verdict=Verdict.TRANSIENT)

@@ -283,7 +283,7 @@ async def test_a_request_without_a_valid_permit_is_queued_again_and_no_attempt_i
 
 async def test_while_too_many_rows_are_held_nothing_fresh_is_sent(monkeypatch):
     """The one row that asks gets no answer: what is sent meanwhile is bounded."""
-    monkeypatch.setattr("pipeline.workers.row_queue.MAX_HELD", 100)
+    monkeypatch.setattr("pipeline.workers.account_sender.MAX_HELD", 100)
     asked_alone = anyio.Event()
 
     class Hanging(Vendor):

@@ -9,14 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pipeline.model import Link, NoReply, Reply, Request, RowResult, Status
-from pipeline.model.exchange import Exchange
-from pipeline.model.quota import parse_quota
-from pipeline.model.retry import RetryPolicy
-from pipeline.vendors import Account, load_vendors
-from pipeline.workers.batches import Row
-from pipeline.workers.exchange_log import MAX_OF_A_KIND, MAX_REMEMBERED, ExchangeLog
-from pipeline.workers.exchange_text import (
+from pipeline.exchanges.log import MAX_OF_A_KIND, MAX_REMEMBERED, ExchangeLog
+from pipeline.exchanges.text import (
     MAX_BODY_BYTES,
     MAX_REQUEST_CHARS,
     as_curl,
@@ -26,6 +20,11 @@ from pipeline.workers.exchange_text import (
     masked,
     shown_request,
 )
+from pipeline.model import Link, NoReply, Reply, Request, RowResult, Status
+from pipeline.model.exchange import Exchange
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
+from pipeline.vendors import Account, load_vendors
 from tests.workers.drive import ACCOUNT, SILENCE, Script, drive, job
 from tests.workers.test_doubt import SHOP, Vendor
 
@@ -147,13 +146,12 @@ async def test_of_a_row_that_was_read_back_the_attempt_is_kept():
 
 def test_rows_that_wait_are_not_all_remembered():
     exchanges = ExchangeLog(ACCOUNT)
-    rows = [Row(job(row, f"s{row}")) for row in range(1, MAX_REMEMBERED + 51)]
+    rows = range(1, MAX_REMEMBERED + 51)
     for row in rows:
-        exchanges.on_reply([row], Reply(503, {}, b"no"))
+        exchanges.on_reply("acme.price", {row: job(row, "a").text}, Reply(503, {}, b"no"))
     ended = [
-        RowResult(row.job.row, "acme.price", "shop", Status.UNKNOWN, error_code=f"{row.job.row}")
-        for row in rows
+        RowResult(row, "acme.price", "shop", Status.UNKNOWN, error_code=f"{row}") for row in rows
     ]
-    found = [exchanges.pop(each) for each in ended]
-    assert [each is not None for each in found] == [False] * 50 + [True] * MAX_REMEMBERED
-    assert exchanges.pop(ended[-1]) is None  # it is gone with its row
+    kept = exchanges.take(ended)
+    assert [each.row for each in kept] == list(rows[50:])
+    assert exchanges.take(ended[-1:]) == []  # it is gone with its row

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from pipeline.model import SUCCESS, NoReply, Reply, RowResult, Status
-from pipeline.model.exchange import Exchange
-from pipeline.vendors import Account
-from pipeline.workers.batches import Batch, Row
-from pipeline.workers.exchange_text import (
+from pipeline.exchanges.text import (
     format_reply,
     format_request,
     mask_with_headers,
@@ -18,6 +14,9 @@ from pipeline.workers.exchange_text import (
     shown_request,
     truncated,
 )
+from pipeline.model import SUCCESS, NoReply, Reply, RowResult, Status
+from pipeline.model.exchange import Exchange
+from pipeline.vendors import Account
 
 MAX_OF_A_KIND = 20
 """Exchanges kept per status and error code."""
@@ -47,33 +46,30 @@ class ExchangeLog:
         self._seen: dict[int, _PendingExchange] = {}
         self._kept: Counter[tuple[Status, str]] = Counter()
 
-    def on_reply(self, batch: Batch, reply: Reply | NoReply) -> None:
-        """Remember the reply to an attempt for the rows of `batch`."""
-        jobs = tuple(row.text for row in batch)
-        self._remember(
-            batch, _PendingExchange(batch[0].job.operation, jobs, False, truncated(reply))
-        )
+    def on_reply(self, operation: str, sent: Mapping[int, str], reply: Reply | NoReply) -> None:
+        """Remember the reply to an update of the rows of `sent`: row -> its job as JSON."""
+        jobs = tuple(sent.values())
+        self._remember(sent, _PendingExchange(operation, jobs, False, truncated(reply)))
 
-    def on_read(self, row: Row, reply: Reply | NoReply) -> None:
-        """Remember the reply to a read, unless an attempt is remembered: that shows more."""
-        if row.job.row not in self._seen:
-            self._remember(
-                [row], _PendingExchange(row.job.operation, (row.text,), True, truncated(reply))
-            )
+    def on_read(self, operation: str, row: int, job: str, reply: Reply | NoReply) -> None:
+        """Remember the reply to a read, unless an update is remembered: that shows more."""
+        if row not in self._seen:
+            self._remember([row], _PendingExchange(operation, (job,), True, truncated(reply)))
 
-    def _remember(self, rows: Sequence[Row], seen: _PendingExchange) -> None:
+    def _remember(self, rows: Collection[int], seen: _PendingExchange) -> None:
         for row in rows:
-            self._seen.pop(row.job.row, None)
-            self._seen[row.job.row] = seen
+            self._seen.pop(row, None)
+            self._seen[row] = seen
         while len(self._seen) > max(MAX_REMEMBERED, len(rows)):
             del self._seen[next(iter(self._seen))]  # the oldest
 
-    def pop(self, result: RowResult) -> Exchange | None:
-        """Forget the row's exchange; return it if it is kept for the report."""
-        seen = self._seen.pop(result.row, None)
-        if seen is None:
-            return None
-        kind = result.status, result.error_code
+    def take(self, results: Iterable[RowResult]) -> list[Exchange]:
+        """Forget the exchanges of rows that ended; return those that are kept for the report."""
+        found = (self._taken(result) for result in results if result.row in self._seen)
+        return [exchange for exchange in found if exchange is not None]
+
+    def _taken(self, result: RowResult) -> Exchange | None:
+        seen, kind = self._seen.pop(result.row), (result.status, result.error_code)
         if result.status in SUCCESS or self._kept[kind] >= MAX_OF_A_KIND:
             return None
         self._kept[kind] += 1
