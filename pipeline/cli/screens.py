@@ -108,7 +108,7 @@ def show_verified(console: Console, run: str, found: Verified) -> None:
     reads = counted(found.requests, "request")
     if found.rows:
         words = "no drift" if not found.drifted else f"{number(found.drifted)} drifted"
-        rows = counted(found.rows, "row")
+        rows = counted(found.rows - found.unread, "row")
         console.print(_text(f"{run}: {rows} verified in {reads}, {words}", "bold"))
     notes = [("stopped", f"{account}: {why}") for account, why in found.stopped.items()]
     if found.unread:

@@ -21,7 +21,7 @@ from pipeline.loader.panics import panics_as_input_errors, panics_unprinted
 from pipeline.loader.parquet_file import decodable, descriptor_path, footer_of, is_small
 from pipeline.loader.parquet_reader import ParquetReader
 from pipeline.loader.selection import RowSelection
-from pipeline.loader.source import Source, check_expansion
+from pipeline.loader.source import NO_FILE, WRITE_FIRST, Source, check_expansion
 from pipeline.model import Fault, InputError, Snapshot
 from pipeline.model.formatting import escaped, is_utf8
 from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows
@@ -173,6 +173,8 @@ def _content_by_name(source: Path) -> Content:
             return content
     if name.endswith(_SHEETS):
         raise _refused(source, "is a spreadsheet", todo=_SAVE_AS)
+    if source.is_fifo() or source.is_char_device() or source.is_socket():
+        raise _refused(source, NO_FILE, todo=WRITE_FIRST)
     raise _refused(
         source,
         f"has the ending {source.suffix!r}" if source.suffix else "has no ending",
@@ -195,7 +197,7 @@ def _check_content(
         what, todo = f"is {found}{inside}, not {expected}", f"If it is whole, name it {ending}"
     elif found.startswith("UTF-"):
         what = f"is {found}, not UTF-8"
-        todo = f"Convert it: {_recode(source, found[:6], is_compressed=is_compressed)}"
+        todo = f"Convert it: {_recode(source, found, is_compressed=is_compressed)}"
     elif found == "NUL bytes":
         what = f"starts with NUL bytes{inside}, not with {expected}"
         todo = "Was its space reserved and never written? Copy or upload it again"
@@ -208,8 +210,10 @@ def _check_content(
 def _recode(source: Path, encoding: str, *, is_compressed: bool) -> str:
     """The shell command that converts a file to UTF-8.
 
-    >>> _recode(Path("my file.csv"), "UTF-16", is_compressed=False)
-    "iconv -f UTF-16 -t UTF-8 'my file.csv' > 'my file-utf8.csv'"
+    encoding  with its byte order: of a file without a byte order mark, iconv would assume one
+
+    >>> _recode(Path("my file.csv"), "UTF-16LE", is_compressed=False)
+    "iconv -f UTF-16LE -t UTF-8 'my file.csv' > 'my file-utf8.csv'"
     """
     old = shlex.quote(str(source))
     stem = source.name.removesuffix(".gz").rpartition(".")[0]

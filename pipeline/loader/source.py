@@ -19,6 +19,8 @@ MAX_UNPACKED_RATIO = 400
 """Real tables pack 5 to 50 times, the same row again and again 200; deflate cannot exceed 1032."""
 _FREE_UNPACKED_BYTES = 64 << 20  # below this the ratio is not checked
 _GZIP = 16 + zlib.MAX_WBITS
+NO_FILE = "is a pipe or device, not a file"
+WRITE_FIRST = "Write it to a file first"
 
 
 class Source:
@@ -153,7 +155,7 @@ def _open(path: Path) -> int:
     if stat.S_ISDIR(facts.st_mode):
         raise _refused(path, "is a folder, not a file")
     if not stat.S_ISREG(facts.st_mode):
-        raise _refused(path, "is a pipe or device, not a file", "Write it to a file first")
+        raise _refused(path, NO_FILE, WRITE_FIRST)
     raise _refused(
         path, "is empty: zero bytes", "Was the export cut off? Not even a header is there"
     )

@@ -134,13 +134,13 @@ NOT_WHAT_THE_NAME_SAYS = {  # name, content, parts of the message
     ),
     "no ending": ("a", b"a,b\n", ("has no ending",)),
     "a login page, saved": ("a.csv", b"<!DOCTYPE html><html>", ("is HTML or XML",)),
-    "UTF-16": ("a.csv", UMLAUT.encode("utf-16"), ("UTF-16LE, not UTF-8", "iconv -f UTF-16 ")),
-    "UTF-16BE": ("a.csv", UMLAUT.encode("utf-16-be"), ("UTF-16BE", "iconv -f UTF-16 ")),
-    "UTF-32": ("a.csv", UMLAUT.encode("utf-32"), ("UTF-32LE", "iconv -f UTF-32 ")),
+    "UTF-16": ("a.csv", UMLAUT.encode("utf-16"), ("UTF-16LE, not UTF-8", "iconv -f UTF-16LE ")),
+    "UTF-16BE": ("a.csv", UMLAUT.encode("utf-16-be"), ("UTF-16BE", "iconv -f UTF-16BE ")),
+    "UTF-32": ("a.csv", UMLAUT.encode("utf-32"), ("UTF-32LE", "iconv -f UTF-32LE ")),
     "a gzip of UTF-16": (
         "a.csv.gz",
         packed("id,name\n".encode("utf-16")),
-        ("gzip -dc ", "| iconv -f UTF-16 "),
+        ("gzip -dc ", "| iconv -f UTF-16LE "),
     ),
     "Latin-1": (
         "a.csv",
@@ -172,6 +172,7 @@ def test_a_file_that_is_not_what_it_should_be_is_refused(
 
 
 def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    assert "is a pipe or device, not a file. Write it to a file first" in refusal(Path("/dev/null"))
     assert "there is no such file" in refusal(tmp_path / "a.csv")
     (tmp_path / "b.csv").mkdir()
     assert "is a folder" in refusal(tmp_path / "b.csv")

@@ -97,7 +97,7 @@ def test_a_broken_file_is_named_by_its_url(shop: Path, objects: ObjectServer, bu
 
     assert done.code == 2
     assert done.err.startswith(f"Error: {url}: is UTF-16")
-    assert "iconv -f UTF-16 -t UTF-8 coupons.csv > coupons-utf8.csv" in done.words
+    assert "iconv -f UTF-16LE -t UTF-8 coupons.csv > coupons-utf8.csv" in done.words
     assert ".pipeline" not in done.err
     assert list((shop / ".pipeline" / "runs").iterdir()) == []
 
