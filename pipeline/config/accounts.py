@@ -20,7 +20,8 @@ from pipeline.model.errors import shorten
 from pipeline.model.quota import UNITS_S, Quota, parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
-from pipeline.vendors.kit.contract import Account, Vendor, VendorSettings
+from pipeline.vendors.kit.account import Account
+from pipeline.vendors.kit.contract import Vendor, VendorSettings
 
 SAMPLE_PREFIX = "sample-"
 

@@ -30,7 +30,8 @@ from pipeline.model.errors import shorten
 from pipeline.model.formatting import escaped, is_utf8
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.store.kept_store import DatabaseSettings, KeptStore
-from pipeline.vendors.kit.contract import Account, Vendor
+from pipeline.vendors.kit.account import Account
+from pipeline.vendors.kit.contract import Vendor
 
 DEFAULT_FILE = "pipeline.toml"
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pipeline.config.accounts import AccountEntry, outline
 from pipeline.config.findings import Findings
 from pipeline.config.secrets import secret_keys
-from pipeline.vendors.kit.contract import Account, credential_text
+from pipeline.vendors.kit.account import Account, credential_text
 
 _Credential = tuple[str, str, str]
 """Vendor, origin, and user, token or client, with references in place of secrets."""

@@ -7,8 +7,9 @@ from email.utils import parsedate_to_datetime
 
 from pipeline.doctor.finding import Finding, Level
 from pipeline.model import NoReply, Reply
+from pipeline.vendors.kit.account import Account
 from pipeline.vendors.kit.classify import classify_read
-from pipeline.vendors.kit.contract import Account, Probed
+from pipeline.vendors.kit.contract import Probed
 
 CLOCK_DOUBTFUL_S = 5.0  # `Date` has whole seconds, and a reply takes some
 CLOCK_WRONG_S = 300.0  # the most that signed tokens tolerate

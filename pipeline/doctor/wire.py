@@ -17,7 +17,7 @@ from pipeline.http_client.wire import send
 from pipeline.model import ConfigError, Link, NoReply
 from pipeline.model.retry import RetryPolicy
 from pipeline.sign_in.tokens import sign_in_ahead, signed_in
-from pipeline.vendors.kit.contract import Account
+from pipeline.vendors.kit.account import Account
 
 MAX_WAIT_S = 10.0  # for one connection, and for one reply
 

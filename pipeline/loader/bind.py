@@ -43,7 +43,8 @@ from pipeline.model import (
 )
 from pipeline.store.frame_values import cells_of
 from pipeline.store.parquet import ahead, read_frames
-from pipeline.vendors.kit.contract import Account, Operation
+from pipeline.vendors.kit.account import Account
+from pipeline.vendors.kit.contract import Operation
 
 _ROWS_AT_ONCE = 8_192  # more are hardly faster, and take 30 MB more
 _CAREFUL_ROWS = 4_096  # Python values take far more memory than the frame

@@ -32,7 +32,8 @@ from pipeline.model import (
 )
 from pipeline.model.plan import SENT_KINDS, PlanKind, PlanRow
 from pipeline.store.parquet import read_frames
-from pipeline.vendors.kit.contract import Account, Operation
+from pipeline.vendors.kit.account import Account
+from pipeline.vendors.kit.contract import Operation
 
 _ENDS: Mapping[PlanKind, Status] = {
     PlanKind.UNCHANGED: Status.UNCHANGED,

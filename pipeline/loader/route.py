@@ -10,7 +10,7 @@ from pipeline.loader.cells import clean
 from pipeline.loader.suggestions import nearest
 from pipeline.model import Fault, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.vendors.kit.contract import Account
+from pipeline.vendors.kit.account import Account
 
 SAMPLE_PREFIX = "sample-"
 

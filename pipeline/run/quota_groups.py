@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from pipeline.vendors import Account
-from pipeline.vendors.kit.contract import credential_text
+from pipeline.vendors.kit.account import credential_text
 
 
 def quota_group(account: Account) -> str:

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from pipeline.http_client.masking import Mask
 from pipeline.model import ConfigError, Fault
-from pipeline.vendors.kit.contract import Account, Basic, Bearer, TokenCall
+from pipeline.vendors.kit.account import Account
+from pipeline.vendors.kit.contract import Basic, Bearer, TokenCall
 from pipeline.vendors.kit.tokens import is_token
 
 

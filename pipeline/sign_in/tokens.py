@@ -39,8 +39,9 @@ from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.permits import exchange, permit_for
 from pipeline.sign_in.auth import authorization, secrets_of
 from pipeline.sign_in.renewal import After401, after_401, lifetime_s_of, renewed_after_s
+from pipeline.vendors.kit.account import Account
 from pipeline.vendors.kit.classify import classify_read, is_html
-from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
+from pipeline.vendors.kit.contract import Bearer, Token, TokenCall
 from pipeline.vendors.kit.tokens import is_token
 
 WhileOpen = Callable[[], AbstractContextManager[None]]

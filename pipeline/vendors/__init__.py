@@ -9,10 +9,10 @@ import importlib
 import pkgutil
 from typing import Any
 
+from pipeline.vendors.kit.account import Account
 from pipeline.vendors.kit.contract import (
     MISSING,
     NAMES_OF_CREDENTIALS,
-    Account,
     Authentication,
     Basic,
     Bearer,

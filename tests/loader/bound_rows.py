@@ -30,12 +30,8 @@ from pipeline.model import (
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.store.parquet import ParquetWriter
-from pipeline.vendors.kit.contract import (
-    Account,
-    Defaults,
-    Operation,
-    Vendor,
-)
+from pipeline.vendors.kit.account import Account
+from pipeline.vendors.kit.contract import Defaults, Operation, Vendor
 from tests import acme
 
 

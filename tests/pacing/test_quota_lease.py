@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -214,16 +216,23 @@ def test_what_could_not_be_recorded_goes_on_record_with_the_next(tmp_path):
     assert len(seconds(second.take_over())) == 2
 
 
-def test_lost_requests_of_a_killed_process_count(tmp_path):
-    process = QuickPopen([*CODE, HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+@contextmanager
+def killed_at_end(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lease."""
+    process = QuickPopen([*CODE, HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
-        mine = lease_of(tmp_path)
-        assert not mine.acquire()
+        yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def test_lost_requests_of_a_killed_process_count(tmp_path):
+    with killed_at_end(tmp_path):
+        mine = lease_of(tmp_path)
+        assert not mine.acquire()
     until(mine.acquire)
     assert mine.take_over().unrecorded == mine.most_unrecorded == 40
     mine.release()
@@ -233,29 +242,20 @@ def test_lost_requests_of_a_killed_process_count(tmp_path):
 
 def test_requests_in_flight_of_a_killed_process_count(tmp_path):
     store_in(tmp_path).quotas.left("group", (), under_way=7, forget_s=60.0)
-    process = QuickPopen([*CODE, HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "held\n"
-    process.kill()
-    process.communicate()
+    with killed_at_end(tmp_path):
+        pass
     mine = lease_of(tmp_path)
     until(mine.acquire)
     assert mine.take_over().unrecorded == mine.most_unrecorded + 7
 
 
 def test_a_process_that_holds_the_quota_for_long_is_named_once(tmp_path):
-    process = QuickPopen([*CODE, HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        assert process.stdout.readline() == "held\n"
+    with killed_at_end(tmp_path) as process:
         mine = lease_of(tmp_path)
         assert not mine.acquire()
         assert mine.held_by_another() is None
         time.sleep(ANNOUNCED_S)
         assert str(mine.held_by_another()).startswith(f"process {process.pid} (")
         assert mine.held_by_another() is None
-    finally:
-        process.kill()
-        process.communicate()
     until(mine.acquire)
     assert mine.held_by_another() is None

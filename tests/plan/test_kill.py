@@ -6,6 +6,8 @@ import json
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -104,43 +106,42 @@ def test_a_kill_loses_no_row_and_no_before(tmp_path, way):
     assert sum(sent.values()) <= 3 * ROWS + 2 * 8
 
 
+ENTITIES = ["first", *(f"hang-{n}" for n in range(1, 5))]
+
+
+@contextmanager
+def killed_in_flight(folder: Path, column: str, cells: Iterable[str]) -> Iterator[Simulator]:
+    """A run of all entities that was killed when all but the first had a request in flight."""
+    script, file = folder / "script.toml", folder / "offers.csv"
+    script.write_text(HANG)
+    rows = [f"{entity},{cell}" for entity, cell in zip(ENTITIES, cells, strict=True)]
+    file.write_text("\n".join([f"instance_id,{column}", *rows]) + "\n")
+    with simulator("--script", str(script)) as vendor:
+        configure_all(folder, vendor)
+        asked = ["--record-previous", "--operation", "adobe.fallback-offer", str(file)]
+        process = start(folder, "run", "--yes", *asked)
+        until(lambda: vendor.stats()["in_flight"] == len(ENTITIES) - 1)
+        process.kill()
+        process.communicate()
+        yield vendor
+
+
 @pytest.mark.timeout(120)
 def test_what_an_entity_held_before_tells_if_a_killed_run_has_changed_it(tmp_path):
     """Another tag in a list may be anybody's. Beside the list as it was, it is the row's."""
-    script, file = tmp_path / "script.toml", tmp_path / "tags.csv"
-    script.write_text(HANG)
-    entities = ["first", *(f"hang-{n}" for n in range(1, 5))]
-    rows = [f"{entity},of {entity}" for entity in entities]
-    file.write_text("\n".join(["instance_id,add:/_instance/xdm:tags/-", *rows]) + "\n")
-    with simulator("--script", str(script)) as vendor:
-        configure_all(tmp_path, vendor)
-        asked = ["--record-previous", "--operation", "adobe.fallback-offer", str(file)]
-        process = start(tmp_path, "run", "--yes", *asked)
-        until(lambda: vendor.stats()["in_flight"] == len(entities) - 1)
-        process.kill()
-        process.communicate()
+    tags = [f"of {entity}" for entity in ENTITIES]
+    with killed_in_flight(tmp_path, "add:/_instance/xdm:tags/-", tags) as vendor:
         resumed = typed(tmp_path, "resume", "--yes")
         assert resumed.code == 0, resumed
-        assert statuses(tmp_path, newest(tmp_path)) == {"updated": len(entities)}
+        assert statuses(tmp_path, newest(tmp_path)) == {"updated": len(ENTITIES)}
         sent = Counter(e["id"] for e in vendor.get("log") if e["method"] == "PATCH")
-        assert sent == dict.fromkeys(entities, 1)
+        assert sent == dict.fromkeys(ENTITIES, 1)
 
 
 @pytest.mark.timeout(120)
 def test_undo_restores_what_was_in_flight_when_a_run_was_killed(tmp_path):
-    script, file = tmp_path / "script.toml", tmp_path / "offers.csv"
-    script.write_text(HANG)
-    entities = ["first", *(f"hang-{n}" for n in range(1, 5))]
-    rows = [f"{entity},approved" for entity in entities]
-    file.write_text("\n".join(["instance_id,status", *rows]) + "\n")
-    with simulator("--script", str(script)) as vendor:
-        configure_all(tmp_path, vendor)
-        asked = ["--record-previous", "--operation", "adobe.fallback-offer", str(file)]
-        process = start(tmp_path, "run", "--yes", *asked)
-        until(lambda: vendor.stats()["in_flight"] == len(entities) - 1)
-        process.kill()
-        process.communicate()
+    with killed_in_flight(tmp_path, "status", ["approved"] * len(ENTITIES)):
         planned = typed(tmp_path, "undo", newest(tmp_path), "--plan-only", "-o", "back.parquet")
     assert planned.code == 0, planned
     plan = pl.read_parquet(tmp_path / "back.parquet")
-    assert sorted(plan["note"]) == [f"undoes row {n}" for n in range(1, len(entities) + 1)]
+    assert sorted(plan["note"]) == [f"undoes row {n}" for n in range(1, len(ENTITIES) + 1)]

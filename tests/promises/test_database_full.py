@@ -98,6 +98,16 @@ def sent(vendor: Simulator) -> Counter[int]:
     return Counter(row_of(each["body"]) for each in vendor.get("log") if each["method"] == "PUT")
 
 
+def resumed_without_repeating(folder: Path, vendor: Simulator) -> None:
+    """All rows are sent, and none again that was on record."""
+    recorded = on_record(folder)
+    done = pipeline(folder, "resume", "--yes", "--quiet")
+    assert done.code == 0, done
+    times = sent(vendor)
+    assert times.keys() == set(range(1, ROWS + 1))
+    assert {times[row] for row in recorded} == {1}
+
+
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
 def test_a_run_waits_for_room_on_the_disk_of_its_database(tmp_path, options):
     with sending(tmp_path, *options) as (process, vendor, disk, _):
@@ -121,12 +131,7 @@ def test_a_database_that_stays_full_ends_the_run_in_words(tmp_path):
         shown = pipeline(tmp_path, "runs")  # it may look, or say why it cannot
         assert shown.code == 0 or "Make room on its disk" in shown.words, shown
         ballast.unlink()
-        recorded = on_record(tmp_path)
-        done = pipeline(tmp_path, "resume", "--yes", "--quiet")
-        assert done.code == 0, done
-        times = sent(vendor)
-        assert times.keys() == set(range(1, ROWS + 1))
-        assert {times[row] for row in recorded} == {1}
+        resumed_without_repeating(tmp_path, vendor)
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
@@ -155,12 +160,7 @@ def test_a_database_whose_log_stays_full_ends_the_run_in_words(tmp_path):
         assert "internal error" not in done.words
         ballast.unlink()
         server.start()
-        recorded = on_record(tmp_path)
-        done = pipeline(tmp_path, "resume", "--yes", "--quiet")
-        assert done.code == 0, done
-        times = sent(vendor)
-        assert times.keys() == set(range(1, ROWS + 1))
-        assert {times[row] for row in recorded} == {1}
+        resumed_without_repeating(tmp_path, vendor)
 
 
 def stopped_by_its_log(server: PostgresServer) -> None:
