@@ -28,7 +28,7 @@ class DatedSocket(socket.socket):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As usual."""
         patience = self._patience
-        if not patience.moment_s:
+        if not patience.is_patient:
             return super().recv_into(buffer, nbytes, flags)
         into = memoryview(buffer)[:nbytes] if nbytes else buffer
         size, ancillary, _, _ = self.recvmsg_into([into], _ANCILLARY_BYTES, flags)

@@ -49,6 +49,7 @@ class AccountLimiter:
         self.cancelled = 0
         self.watched = limiter.watched
         self.take = limiter.take
+        self.many_in_s = limiter.many_in_s
         self.on_reply = limiter.on_reply
         self.pause = limiter.pause
         self.slow = limiter.slow

@@ -49,10 +49,11 @@ class Departures:
         in_flight, room = self.in_flight.values(), min(MAX_BLOCK, self.off_record_room)
         return int(min([room, *(log.room(now_s, in_flight) for log in self._logs)]))
 
-    def free_at_s(self, now_s: float) -> float:
-        """When every window has room for a request."""
+    def free_at_s(self, now_s: float, many: int = 1) -> float:
+        """When every window has room for so many requests."""
+        self._learn_from_replies()
         in_flight = self.in_flight.values()
-        return max((log.free_at_s(now_s, in_flight) for log in self._logs), default=now_s)
+        return max((log.free_at_s(now_s, in_flight, many) for log in self._logs), default=now_s)
 
     @property
     def off_record_room(self) -> float:

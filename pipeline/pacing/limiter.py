@@ -32,6 +32,9 @@ TOGETHER_S, MANY = 0.004, 2
 """The same if two permits or more come meanwhile: each look costs as much as sending some requests.
 Less than half of `LEARNED_CATCH_UP_S`, or slots would be lost."""
 
+FULL = 0.8
+"""Share of the bucket's slots that may be saved up: a late timer loses those that do not fit."""
+
 LOOK_S = 0.001
 """Seconds for which the room in the windows is not computed again until a request is sent."""
 
@@ -141,6 +144,17 @@ class RateLimiter:
         look_in_s  seconds after which to look first; 0: when there is a permit
         """
         return self._queue.call_when_free(callback, look_in_s)
+
+    def many_in_s(self, many: int) -> float:
+        """Seconds until so many requests may be sent at once; a reply may bring that forward.
+
+        Fewer if so many are never sent at once: a slot is lost if none is left.
+        """
+        now_s, bucket = self._clock(), self._current_bucket()
+        if bucket is not None:
+            many = min(many, max(1, int(bucket.max_rate * FULL)))
+        wait_s = max(self.pause.until_s, self._departures.free_at_s(now_s, many)) - now_s
+        return wait_s if bucket is None else max(wait_s, bucket.free_in_s(many))
 
     def _current_bucket(self) -> SpacingBucket | None:
         """The bucket that spreads requests at the effective rate; None if nothing bounds it."""

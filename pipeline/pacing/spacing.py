@@ -48,10 +48,10 @@ class SpacingBucket(AsyncLimiter):
         """Take slots that are free now."""
         self._level += slots
 
-    def free_in_s(self) -> float:
-        """Seconds until there is a slot; 0 if there is one now."""
+    def free_in_s(self, slots: int = 1) -> float:
+        """Seconds until there are so many slots; 0 if there are now."""
         self._leak()
-        return max(0.0, self._level + 1.0 - self.max_rate) / self._rate_per_sec
+        return max(0.0, self._level + slots - self.max_rate) / self._rate_per_sec
 
     def fill(self) -> None:
         """Take every slot: a new bucket would allow a burst."""

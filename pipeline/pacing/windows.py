@@ -61,9 +61,9 @@ class WindowLog:
         over = sum(1 for _ in takewhile(lambda left_s: left_s + MAX_WAY_S <= over_s, in_flight))
         return self.quota.limit - self._total - len(in_flight) + over
 
-    def free_at_s(self, now_s: float, in_flight: Collection[float]) -> float:
-        """When there is room for a request. A reply before then may bring it forward."""
-        excess = 1 - self.room(now_s, in_flight)
+    def free_at_s(self, now_s: float, in_flight: Collection[float], many: int = 1) -> float:
+        """When there is room for so many requests. A reply before then may bring it forward."""
+        excess = many - self.room(now_s, in_flight)
         if excess <= 0:
             return now_s
         over_s = now_s - self.quota.per_s
@@ -133,9 +133,9 @@ class DayLog:
             del self._counts[day]
         return self.quota.limit - self._counts[today] - len(in_flight)
 
-    def free_at_s(self, now_s: float, in_flight: Collection[float]) -> float:
+    def free_at_s(self, now_s: float, in_flight: Collection[float], many: int = 1) -> float:
         """Now, or the start of the next day if the limit of this one is reached."""
-        if self.room(now_s, in_flight) > 0:
+        if self.room(now_s, in_flight) >= many:
             return now_s
         return self._started_s + (self._day(now_s) + 1) * self.quota.per_s
 

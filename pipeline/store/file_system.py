@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -45,9 +47,18 @@ def network_file_system(mountinfo: str, path: PurePosixPath) -> str | None:
 
 
 def network_file_system_of(folder: Path) -> str | None:
-    """The type of the network file system of a folder; None if it is local or unknown."""
+    """The type of the network file system of a folder; None if it is local or unknown.
+
+    It is looked up once per folder and file system.
+    """
+    device = folder.stat().st_dev if os.access(folder, os.F_OK) else None
+    return _kind_of(folder.resolve(), device)
+
+
+@lru_cache(maxsize=64)
+def _kind_of(folder: Path, _device: int | None) -> str | None:
     try:
         mountinfo = MOUNTS.read_text(errors="surrogateescape")
     except OSError:
         return None
-    return network_file_system(mountinfo, PurePosixPath(folder.resolve()))
+    return network_file_system(mountinfo, PurePosixPath(folder))

@@ -25,7 +25,7 @@ from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
 from pipeline.workers.claimer import Claimer
 from pipeline.workers.dependencies import Dependencies
-from pipeline.workers.patience import moment_s, rows_ahead
+from pipeline.workers.patience import Together, rows_ahead, together
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import Finish, Step, forget_precheck
@@ -90,7 +90,7 @@ class Pump:
         self._connecting = 0
         self._waits_for_permit = False
         self._patience: tuple[bool | None, float, int] = None, 0.0, 0  # as noted last
-        self._is_patient, self._look_in_s = False, 0.0
+        self._is_patient, self._together = False, Together(0, 0.0)
         self._permit_s = -math.inf  # when the last permit came
         self._admitted = 0  # of the ready batches: they wait for a permit and have a place
         self._is_called_soon = False
@@ -296,7 +296,11 @@ class Pump:
         self._admitted = max(0, min(len(self._ready), self._concurrency.limit - self._busy))
         self._waits_for_permit = True
         self._set_patience(True)
-        self._account_limiter.call_when_free(self._on_permit, self._look_in_s)
+        many, within_s = self._together
+        look_in_s = min(within_s, self._account_limiter.many_in_s(many)) if many else 0.0
+        self._account_limiter.call_when_free(self._on_permit, look_in_s)
+        if many:
+            self._wait_until(self._loop.time() + look_in_s)
 
     def _on_permit(self) -> None:
         self._waits_for_permit = False
@@ -317,13 +321,16 @@ class Pump:
         if noted == self._patience:
             return
         self._patience = noted
-        moment = moment_s(per_second, self._concurrency.limit)
-        self._is_patient, self._look_in_s = moment > 0, 0.0
+        self._together = together(per_second, self._concurrency.limit)
+        self._is_patient = self._together.many > 0
         self._claimer.soon = rows_ahead(per_second)
-        self._attempts.held_replies.may_linger = moment > 0 and not self.is_gated
+        self._attempts.held_replies.may_linger = self._is_patient and not self.is_gated
+        if not self._is_patient:
+            self._wait_until(None if is_patient is None else 0.0)
+
+    def _wait_until(self, at_s: float | None) -> None:
         if isinstance(self._loop, PatientLoop):
-            self._loop.patience.set_patience(self, None if is_patient is None else moment)
-            self._look_in_s = self._loop.patience.moment_s / 2  # the end of this moment
+            self._loop.patience.set_patience(self, at_s)
 
     # In tasks...
 

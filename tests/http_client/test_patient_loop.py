@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import selectors
 import socket
@@ -15,41 +16,43 @@ import anyio
 import pytest
 
 from pipeline.http_client.dated_socket import CAN_DATE, DatedSocket
-from pipeline.http_client.patient_loop import UNDATED_MOMENT_S, PatientLoop, PatientSelector
+from pipeline.http_client.patient_loop import UNDATED_S, PatientLoop, PatientSelector
 from pipeline.model import Status
 from pipeline.model.quota import parse_quota
 from tests.workers.drive import ACCOUNT, Script, drive, job
 
-MOMENT_S = UNDATED_MOMENT_S
-NOW_S = 1.003  # three quarters of a moment are over
+NOW_S = 1.0
+SOON_S = NOW_S + UNDATED_S / 2
+LATE_S = NOW_S + 100 * UNDATED_S
 
 
 @pytest.mark.parametrize(
     ("patience", "timeout", "naps"),
     [
-        ([MOMENT_S], None, [0.001]),
-        ([MOMENT_S], 9.0, [0.001]),
-        ([MOMENT_S], 0.0005, [0.001]),  # timers ring at the end of the moment, too
-        ([MOMENT_S], 0.0, []),  # something is to be done
-        ([0.100, MOMENT_S], 9.0, [0.001]),
-        ([MOMENT_S, 0.0], 9.0, []),
-        ([0.100], 9.0, [0.001]),  # nothing tells when bytes arrive: no longer moment
+        ([SOON_S], None, [UNDATED_S / 2]),
+        ([SOON_S], 9.0, [UNDATED_S / 2]),
+        ([SOON_S], 0.0005, [UNDATED_S / 2]),  # timers wait, too
+        ([SOON_S], 0.0, []),  # something is to be done
+        ([LATE_S, SOON_S], 9.0, [UNDATED_S / 2]),
+        ([SOON_S, 0.0], 9.0, []),
+        ([LATE_S, NOW_S - 0.001], 9.0, []),  # somebody has waited
+        ([LATE_S], 9.0, [UNDATED_S]),  # nothing tells when bytes arrive: no longer wait
         ([], 9.0, []),
     ],
 )
-def test_it_looks_at_the_end_of_a_moment_while_everybody_is_patient(patience, timeout, naps):
+def test_it_looks_once_somebody_waits_no_longer(patience, timeout, naps):
     slept: list[float] = []
     with (
         PatientSelector(slept.append, clock=lambda: NOW_S) as selector,
         arrived(selector) as socket_number,
     ):
-        for who, moment_s in enumerate(patience):
-            selector.set_patience(who, moment_s)
+        for who, until_s in enumerate(patience):
+            selector.set_patience(who, until_s)
         assert [key.fd for key, _ in selector.select(timeout)] == [socket_number]
         assert slept == pytest.approx(naps)
         for who, _ in enumerate(patience):
             selector.set_patience(who, None)
-        assert not selector.moment_s
+        assert not selector.is_patient
 
 
 @contextmanager
@@ -64,33 +67,34 @@ def arrived(selector: PatientSelector) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "arrived_s", "moment_s"),
+    ("age_s", "arrived_s", "longest_s"),
     [
         (0.005, 9.995, 0.016),
         (0.0, 10.0, 0.016),
         (0.020, 0.0, 0.016),  # it was not there at the last look: the clock was set
         (-0.001, 0.0, 0.016),
-        (None, 0.0, UNDATED_MOMENT_S),
+        (None, 0.0, UNDATED_S),
     ],
 )
-def test_bytes_arrived_after_the_last_look(age_s, arrived_s, moment_s):
+def test_bytes_arrived_after_the_last_look(age_s, arrived_s, longest_s):
     now_s = 9.984
-    with PatientSelector(lambda _seconds: None, clock=lambda: now_s) as selector:
-        selector.set_patience("somebody", 0.016)
+    slept: list[float] = []
+    with PatientSelector(slept.append, clock=lambda: now_s) as selector:
+        selector.set_patience("somebody", 10.016)
         selector.on_read(7, 0.0)
         selector.select(0)
         now_s = 10.0
         selector.select(0)
         selector.on_read(7, age_s)
         assert selector.arrived_s(7) == pytest.approx(arrived_s)
-        assert selector.moment_s == moment_s
-        selector.select(0)
+        selector.select(1e-9)
+        assert slept == pytest.approx([longest_s])
         assert selector.arrived_s(7) == 0.0
 
 
 def test_no_date_is_left_over_for_what_is_read_later_without_patience():
     with PatientSelector(lambda _seconds: None, clock=lambda: 10.0) as selector:
-        selector.set_patience("somebody", 0.016)
+        selector.set_patience("somebody", 10.016)
         selector.select(0)
         selector.on_read(7, 0.0)
         selector.set_patience("somebody", 0.0)
@@ -103,7 +107,7 @@ def test_a_socket_knows_when_bytes_arrived_that_are_read_later():
     late_s = 0.020
     for _ in range(50):  # a busy machine may be late with the stamp
         with listening() as address, PatientSelector(lambda _seconds: None) as selector:
-            selector.set_patience("somebody", 0.016)
+            selector.set_patience("somebody", math.inf)
             selector.select(0)
             sent_s, read_s, arrived_s = exchange(address, selector, late_s)
         assert arrived_s >= sent_s - 0.001
@@ -153,7 +157,7 @@ def test_an_account_is_patient_while_it_waits_for_many_permits(quota, rows, is_s
         loop = asyncio.get_running_loop()
         assert isinstance(loop, PatientLoop)
         while True:
-            seen.add(loop.patience.moment_s > 0)
+            seen.add(loop.patience.is_patient)
             await anyio.sleep(0.001)
 
     async def main() -> bool:
@@ -163,7 +167,7 @@ def test_an_account_is_patient_while_it_waits_for_many_permits(quota, rows, is_s
         assert {result.status for result in results} == {Status.UPDATED}
         assert len(results) == rows
         loop = asyncio.get_running_loop()
-        return isinstance(loop, PatientLoop) and loop.patience.moment_s > 0
+        return isinstance(loop, PatientLoop) and loop.patience.is_patient
 
     with asyncio.Runner(loop_factory=PatientLoop) as runner:
         assert not runner.run(main())

@@ -486,3 +486,11 @@ async def test_a_callback_that_waits_is_called_when_the_quota_is_held_longer():
     with anyio.fail_after(5):
         await called.wait()
     assert permit_now(tested) is not None
+
+
+@pytest.mark.parametrize(("many", "wait_s"), [(1, 0.01), (3, 0.03), (1_000, 0.04)])
+async def test_no_more_permits_are_awaited_than_slots_are_made_up_for(many, wait_s):
+    tested = limiter_of(Quota(100, 1.0))
+    while permit_now(tested) is not None:
+        pass
+    assert tested.many_in_s(many) == pytest.approx(wait_s, abs=0.01)

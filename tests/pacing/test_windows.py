@@ -133,19 +133,21 @@ def test_memory_of_a_window_is_bounded_and_no_request_leaves_it_early(limit, per
     known=st.lists(st.floats(0.0, 5.0), max_size=8),
     limit=st.integers(1, 6),
     now_s=st.floats(5.0, 30.0),
+    many=st.integers(1, 3),
 )
-def test_room_that_is_announced_is_there_then_and_not_before(left, known, limit, now_s):
+def test_room_that_is_announced_is_there_then_and_not_before(left, known, limit, now_s, many):
     """Replies may bring it forward; of those in flight for long none counts any more."""
     quota = Quota(limit, 1.0)
     log = WindowLog(quota)
     for from_s in known:
         log.add(from_s, from_s)
-    free_s = log.free_at_s(now_s, left)
-    if log.room(now_s, left) > 0:
+    many = min(many, limit)
+    free_s = log.free_at_s(now_s, left, many)
+    if log.room(now_s, left) >= many:
         assert free_s == now_s
     else:
-        assert log.room(max(now_s, free_s - 0.01), left) <= 0 or free_s < now_s + 0.01
-        assert log.room(free_s + 1e-6, left) > 0
+        assert log.room(max(now_s, free_s - 0.01), left) < many or free_s < now_s + 0.01
+        assert log.room(free_s + 1e-6, left) >= many
 
 
 def test_a_day_that_is_used_up_starts_again():

@@ -255,9 +255,7 @@ async def stopped_in_doubt(
 
     async def stop(pool: Any, _script: Any) -> None:
         while not is_so():
-            await (
-                anyio.lowlevel.checkpoint()
-            )  # in each turn of the loop: the next row leaves soon after
+            await anyio.lowlevel.checkpoint()  # not later: the next row leaves soon
         pool.stop("interrupted by SIGTERM")
 
     claims: list[int] = []
