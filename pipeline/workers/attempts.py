@@ -306,9 +306,10 @@ class Attempts(RequestStep):
         self._owner.on_successes(requests[-1].batch[0], latest_s)
 
     def _is_urgent(self, requests: Sequence[InFlight]) -> bool:
-        """True if a newer row waits for one of these, or a kill would leave one in doubt."""
+        """True if a row or the run's end waits for these, or a kill would leave one in doubt."""
         rows = [request.batch[0] for request in requests]
-        return self._backlog.are_awaited(rows) or not all(row.is_repeatable for row in rows)
+        is_awaited = self._backlog.are_awaited(rows) or not self._backlog.has_others
+        return is_awaited or not all(row.is_repeatable for row in rows)
 
     # Decisions...
 
