@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from pipeline.cli.messages import from_here, print_error
-from pipeline.cli.sending import BUSY, FAILED_ROWS, NOTHING_SENT, STOPPED, CommandSession, together
+from pipeline.cli.sending import CommandSession, together
 from pipeline.cli.setup import uninterrupted
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
+from pipeline.model.exit_codes import BUSY, FAILED_ROWS, NOTHING_SENT, STOPPED
 from pipeline.model.formatting import one_line
 from pipeline.model.object_path import ObjectPath
 from pipeline.reporter import Summary

@@ -15,7 +15,7 @@ import click
 from pipeline import run as engine
 from pipeline.cli.notifying import command_notifier
 from pipeline.cli.schedule_options import schedule_window
-from pipeline.cli.sending import STOPPED, CommandSession
+from pipeline.cli.sending import CommandSession
 from pipeline.cli.setup import (
     CONDITION,
     ROWS,
@@ -31,6 +31,7 @@ from pipeline.cli.workers_on import ON, opened_by
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
+from pipeline.model.exit_codes import STOPPED
 from pipeline.model.object_path import ObjectPath
 from pipeline.notify.events import LEVELS, Level
 from pipeline.reporter import SUMMARY_NAME, read_summary

@@ -24,6 +24,7 @@ from pipeline.cli.side_by_side import RunDisplay, SideBySide
 from pipeline.cli.workers_on import started_by
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
+from pipeline.model.exit_codes import BUSY, FAILED_ROWS, INTERRUPTED, NOTHING_SENT, STOPPED
 from pipeline.model.formatting import one_line
 from pipeline.notify import Notifier
 from pipeline.reporter import Summary
@@ -44,9 +45,6 @@ from pipeline.ui.terminal import show_question
 if TYPE_CHECKING:
     from pipeline.cli.workers_on import Open
     from pipeline.run.worker_processes import StartWorkers
-
-FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
-INTERRUPTED = 128  # plus the number of the signal
 
 Prepare = Callable[[], Prepared]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.model import ROW_COLUMN, RowResult, Status
+from pipeline.model.exit_codes import NOTHING_SENT
 from pipeline.reporter.columns import result_frame
 from pipeline.reporter.errors import SHOWN_ROWS
 from pipeline.reporter.reconcile import check_results, check_rows
 from pipeline.reporter.source import ReportSource
 from pipeline.reporter.stored_results import stored_frame
-from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.store.parquet import ahead, read_frames
 
 LAST_ROW = 2**63 - 1

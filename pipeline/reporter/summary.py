@@ -17,8 +17,6 @@ from pipeline.model.plan import MadeOf
 from pipeline.reporter.errors import ReportError
 
 FORMAT = 1
-NOTHING_SENT = 2
-"""The exit code of a run that was refused."""
 
 _LEARNED = "auto"  # the quota of an account whose vendor states none
 SUMMARY_NAME = "summary.json"

@@ -17,11 +17,12 @@ from typing import Literal, NamedTuple, get_args
 from pipeline import run as engine
 from pipeline.config import Config
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
+from pipeline.model.exit_codes import NOTHING_SENT
 from pipeline.model.formatting import counted
 from pipeline.model.plan import MadeOf
 from pipeline.model.quota import Quota
 from pipeline.reporter import Summary, read_summary
-from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
+from pipeline.reporter.summary import SUMMARY_NAME
 from pipeline.run.prepared import Prepared
 from pipeline.run.recorded_state import LAST_ROW, RecordedState, results_of
 from pipeline.run.recover import recover

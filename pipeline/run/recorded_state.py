@@ -9,8 +9,8 @@ from typing import Self
 
 from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.model import Status
+from pipeline.model.exit_codes import NOTHING_SENT
 from pipeline.model.retry import RETRYABLE
-from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.prepared import Prepared
 from pipeline.runs.registry import open_store
 from pipeline.store import Ledger, Run

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pipeline.config import public_settings
 from pipeline.jobs import JobsFile
 from pipeline.model import DamagedError, RowResult, Status
+from pipeline.model.exit_codes import NOTHING_SENT
 from pipeline.model.leg import Leg
 from pipeline.reporter import (
     AccountFacts,
@@ -25,7 +26,6 @@ from pipeline.reporter import (
     WorkerSummary,
     write_report,
 )
-from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import failure_anomaly
 from pipeline.run.legs import legs_of, one_after_another
 from pipeline.run.outcome import RunOutcome

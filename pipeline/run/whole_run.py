@@ -27,9 +27,9 @@ from pipeline.model import (
     RunAborted,
     Status,
 )
+from pipeline.model.exit_codes import NOTHING_SENT, STOPPED
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.reporter import ReconciliationError, ReportError, Summary
-from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.delivery import deliver
 from pipeline.run.destination_locks import BusyError, places_held
 from pipeline.run.environment import RunEnvironment
@@ -53,7 +53,6 @@ from pipeline.store.contract import RecordGoneError
 from pipeline.store.seam import LostRecordError
 from pipeline.vendors import load_vendors
 
-_STOPPED = 3  # the exit code
 _KILLED = "its process was killed"
 
 
@@ -160,7 +159,7 @@ def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
     ended = sum(counts.values()) - counts.get(Status.NOT_ATTEMPTED, 0)
     counts[Status.NOT_ATTEMPTED] = prepared.bound.rows - ended
     open_store(prepared.config).runs.change_state(
-        prepared.run, "sending", counts=counts, exit_code=_STOPPED, commits=ledger.commits
+        prepared.run, "sending", counts=counts, exit_code=STOPPED, commits=ledger.commits
     )
 
 

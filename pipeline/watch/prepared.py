@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import InputError, OtherSharesError, Status, UsageError
+from pipeline.model.exit_codes import INTERRUPTED, NOTHING_SENT
 from pipeline.model.formatting import counted
 from pipeline.model.object_path import ObjectPath
 from pipeline.model.panics import is_panic
@@ -35,7 +36,6 @@ from pipeline.watch.notes import Claim
 ENDED = (0, 1)
 """Exit codes of runs that have nothing left to send."""
 
-REFUSED, INTERRUPTED = 2, 128
 _OVER = ("finished", "refused")
 
 
@@ -210,6 +210,6 @@ def reason_of(summary: Summary) -> str:
     """Why not all was sent, and what to do."""
     stops = [f"{name}: {each.stopped}" for name, each in summary.accounts.items() if each.stopped]
     why = "; ".join(filter(None, [summary.stopped, *stops])) or summary.why
-    if summary.exit_code == REFUSED:
+    if summary.exit_code == NOTHING_SENT:
         return f"{why}. Correct the file and drop it again"
     return f"{summary.why}. {why}. Continue with `pipeline resume {summary.run}`"

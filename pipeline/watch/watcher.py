@@ -24,6 +24,7 @@ from pipeline.model import (
     RowResult,
     RunAborted,
 )
+from pipeline.model.exit_codes import INTERRUPTED
 from pipeline.model.panics import is_panic
 from pipeline.reporter import ReportError, Summary
 from pipeline.run import (
@@ -57,7 +58,7 @@ from pipeline.watch.events import (
 from pipeline.watch.expected_files import Expectation, is_late
 from pipeline.watch.intake import FileIntake
 from pipeline.watch.notes import Claim
-from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim
+from pipeline.watch.prepared import ended, finish, is_left, prepare_claim
 from pipeline.watch.problems import DropError
 from pipeline.watch.settling import SETTLE_S, Settling
 

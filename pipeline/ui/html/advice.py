@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.model import SUCCESS, Status
+from pipeline.model.exit_codes import INTERRUPTED, NOTHING_SENT, STOPPED
 from pipeline.model.formatting import counted, number
 from pipeline.reporter.summary import Summary
 
 Tone = Literal["good", "attention", "bad"]
 
-_REFUSED, _STOPPED, _INTERRUPTED = 2, 3, 128
 _MAX_HINTS = 3
 _MAX_NAMED = 4
 _TO_FIX = (Status.INVALID, Status.REJECTED)
@@ -46,9 +46,9 @@ def tone_of(exit_code: int) -> Tone:
 
 def ended(summary: Summary) -> str:
     """Describe the end of a run in a few words."""
-    if summary.exit_code >= _INTERRUPTED:
+    if summary.exit_code >= INTERRUPTED:
         return "Interrupted"
-    names = {0: "Succeeded", _REFUSED: "Nothing was sent", _STOPPED: "Stopped early"}
+    names = {0: "Succeeded", NOTHING_SENT: "Nothing was sent", STOPPED: "Stopped early"}
     return names.get(summary.exit_code, "Some rows did not succeed")
 
 
@@ -86,7 +86,7 @@ def _steps(summary: Summary) -> Iterator[NextStep]:
         if summary.made_of != "file":
             text = "Fix the plan's input file and make a new plan"
         yield NextStep(text=text, anchor="why")
-    if summary.exit_code != _REFUSED and not summary.is_simulated:
+    if summary.exit_code != NOTHING_SENT and not summary.is_simulated:
         yield from _again(summary)
 
 
