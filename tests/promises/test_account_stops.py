@@ -168,8 +168,8 @@ async def test_where_nothing_succeeds_any_more_few_resumes_come_to_the_end(
     found, config = await carried_on(tmp_path, shop, 60, most=5)
     assert set(statuses(found[-1], config).values()) <= ENDED
     assert found[-1].statuses[Status.UPDATED] == 60 - len(shop.refused)
-    # once by each process; which others it asks is drawn, so that one of a hundred needs a third
-    assert max(Counter(shop.asked).values()) <= len(found) <= 4
+    # once by each process; which others it asks is drawn, so one of fifty runs needs a third
+    assert max(Counter(shop.asked).values()) <= min(3, len(found))
 
 
 @pytest.mark.parametrize("status", [404, 422])
