@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 
@@ -92,7 +93,8 @@ def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_
     process.communicate(timeout=90)  # nobody else has its streams
     until(lambda: not any(Path(f"/proc/{each}").exists() for each in others))
     for each in workers:
-        os.kill(each, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may end by itself
+            os.kill(each, signal.SIGKILL)
 
 
 def children(pid: int) -> list[int]:
