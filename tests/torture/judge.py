@@ -197,7 +197,9 @@ def _sent_twice(case: Case, writes: Sequence[Write]) -> Iterator[str]:
     for first, second in _repetitions(case, writes):
         between = range(first.seq, second.seq)
         was_read = any(seq in between for seq in reads[first.entity])
-        was_killed = any(mark in between for mark in marks)
+        # a connection is of one process, so another one was killed if both requests came on it
+        connections = {each.entry["connection"] for each in (first, second)}
+        was_killed = any(mark in between for mark in marks) and len(connections) > 1
         was_refused = first.entry["status"] == 429 and not was_killed
         is_guarded = _precondition(first) == _precondition(second) != ""
         is_twice = first.entry["applied"] and (second.entry["applied"] or not is_guarded)

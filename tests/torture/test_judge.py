@@ -33,6 +33,7 @@ def put(seq: int, row: int, *, applied: bool = True, status: int | None = 200) -
     mark = ROWS[row - 1].mark
     return {
         "seq": seq,
+        "connection": seq,
         "arrived_s": seq / 1000,
         "method": "PUT",
         "id": ROWS[row - 1].entity,
@@ -104,6 +105,15 @@ READ = with_log(unapplied(22, 3, 503), get(27, "b"))
         with_log(put(26, 2)),  # in doubt, and harmless to repeat
         REFUSED,
         replace(READ, kills=[replace(KILL, claimed=frozenset({2, 3}))]),
+        # a 429 while another process died: both requests came on one connection
+        replace(
+            with_log(
+                {**unapplied(24, 3, 429), "connection": 1},
+                {**put(30, 3), "connection": 1},
+                without=30,
+            ),
+            kills=[replace(KILL, claimed=frozenset({2, 3}))],
+        ),
         doubted(2),  # it may or may not be what the vendor holds
         replace(doubted(2), held={**HELD, "a": {"row 1"}}),
         outlasted(),
