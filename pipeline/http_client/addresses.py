@@ -12,7 +12,7 @@ KEPT_S = 60.0
 
 
 class Addresses(AbstractResolver):
-    """Looks a host up at most once in `KEPT_S` seconds, and anew once a connection failed.
+    """Looks a host up at most once in `KEPT_S` seconds, and again once a connection failed.
 
     A vendor that moves to another address is found there at once. If the new look-up fails, the
     addresses known before are used: a name server that is away for a while stops nothing. They take

@@ -266,8 +266,8 @@ def _held(prepared: Prepared) -> Iterator[None]:
 def _ledger(prepared: Prepared) -> AbstractContextManager[Ledger]:
     """The run's ledger, to write."""
     store = open_store(prepared.config)
-    known = prepared.commits, prepared.results
-    return store.ledger(prepared.run, None, prepared.lease, commits=known[0], results=known[1])
+    commits, results = prepared.commits, prepared.results
+    return store.ledger(prepared.run, None, prepared.lease, commits=commits, results=results)
 
 
 def _state_after(summary: Summary, ledger: Ledger) -> State:
