@@ -27,7 +27,6 @@ SAMPLE_PREFIX = "sample-"
 
 _ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # also a part of file names
 _UNREAD = SecretStr("a reference that was not read")
-_TLS_FILES = ("ca_file", "client_cert", "client_key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,13 +258,19 @@ def check_files(entry: AccountEntry, folder: Path, findings: Findings) -> None:
 
 
 def _add_file_faults(entry: AccountEntry, folder: Path, findings: Findings) -> None:
-    keys = {key: _path(folder, getattr(entry.keys, key)) for key in _TLS_FILES}
-    if not any(keys.values()):
+    keys = entry.keys
+    if not (keys.ca_file or keys.client_cert or keys.client_key):
         return
     from pipeline.http_client.tls import tls_context  # noqa: PLC0415 - few accounts name files
 
+    link = Link(
+        base_url=entry.settings.base_url,
+        ca_file=_path(folder, keys.ca_file),
+        client_cert=_path(folder, keys.client_cert),
+        client_key=_path(folder, keys.client_key),
+    )
     try:
-        tls_context(Link(base_url=entry.settings.base_url, **keys))
+        tls_context(link)
     except ConfigError as error:
         table = place(("accounts", entry.name))
         findings.faults += [replace(each, what=f"{table} {each.what}") for each in error.faults]

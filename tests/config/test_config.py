@@ -401,7 +401,9 @@ def test_an_unknown_account_is_named_with_the_nearest(tmp_path: Path) -> None:
         load(tmp_path, "").account("shop", {})
 
 
-@pytest.mark.parametrize(("content", "why"), [(None, "No such file"), (b"no PEM", "expected certif")])
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), (b"no PEM", "expected certif")]
+)
 def test_a_file_of_an_account_must_be_usable_when_the_account_is_used(
     tmp_path: Path, content: bytes | None, why: str
 ) -> None:
