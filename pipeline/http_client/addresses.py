@@ -19,8 +19,8 @@ class Addresses(AbstractResolver):
     """Looks a host up at most once in `KEPT_S` seconds, and again once a connection failed.
 
     A vendor that moves to another address is found there at once. If the new look-up fails, or is
-    not answered in `ANSWER_S`, the addresses known before are used: a name server that is away for a
-    while stops nothing. They take turns, so that connections spread over all of them.
+    not answered in `ANSWER_S`, the addresses known before are used: a name server that is away for
+    a while stops nothing. They take turns, so that connections spread over all of them.
 
     resolver  looks the host up
     """
