@@ -226,7 +226,6 @@ class Database:
             try:
                 return (
                     self._is_there()
-                    and self._mark.fault_of_log() is None
                     and self._mark.read().commits <= _commits(self._connection)
                     and self._format() == self._migrated_to
                 )
