@@ -10,6 +10,7 @@ import uvloop
 from hypothesis import HealthCheck, settings
 
 from pipeline.run.event_loop import VARIABLE
+from tests import quick_start
 from tests.postgres import PostgresServer, postgres_server
 
 # a busy machine is no failure; nothing is kept between runs
@@ -96,6 +97,14 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
         if variable != VARIABLE:
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    """Of those that it starts itself: one that a failed test leaves behind fails a later one."""
+    before = len(quick_start.processes)
+    yield
+    quick_start.end_processes(before)
 
 
 @pytest.fixture(scope="session")

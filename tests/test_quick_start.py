@@ -12,7 +12,7 @@ from subprocess import PIPE
 import pytest
 
 from tests.cli.command import ended, environment, start, start_anew
-from tests.quick_start import CODE, COMMAND, QuickPopen, _can_fork
+from tests.quick_start import CODE, COMMAND, QuickPopen, _can_fork, end_processes, processes
 from tests.waiting import until
 from tests.workplace import configure, coupon, drop
 
@@ -79,6 +79,17 @@ def test_code_runs_as_the_interpreter_runs_it(tmp_path: Path, code: str, end: in
     assert (quick.returncode, said[0]) == (anew.returncode, told[0])
     assert quick.returncode == end
     assert said[1].splitlines()[-1:] == told[1].splitlines()[-1:]  # a traceback's end
+
+
+def test_what_a_test_leaves_running_can_be_ended() -> None:
+    before = len(processes)
+    process = QuickPopen([*CODE, "print('begun', flush=True); input()"], stdin=PIPE, stdout=PIPE)
+    assert process.stdout.readline()
+    end_processes(before)
+    assert process.returncode == -signal.SIGKILL
+    assert process.stdin.closed
+    assert process.stdout.closed
+    assert len(processes) == before
 
 
 def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from tests.quick_start import COMMAND, QuickPopen
+from tests.quick_start import COMMAND, QuickPopen, processes
 from tests.workplace import ENVIRON
 
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -46,7 +46,8 @@ def start(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
 
 def start_anew(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     """The same as a user starts it: with all that comes before its first line."""
-    return subprocess.Popen([*COMMAND, *arguments], **_how(folder, more))
+    processes.append(subprocess.Popen([*COMMAND, *arguments], **_how(folder, more)))
+    return processes[-1]
 
 
 def _how(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def sending(
             yield process, vendor, disk, server
         finally:
             process.kill()
+            process.communicate()
 
 
 def await_rest(vendor: Simulator) -> int:
