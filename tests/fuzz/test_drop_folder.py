@@ -17,7 +17,7 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import Target
 from tests.fuzz.tricks import Stage, Trick, script_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
