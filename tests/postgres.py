@@ -188,8 +188,11 @@ class PostgresServer:
 
     def suspend(self) -> None:
         """Stop it in its tracks, with all its processes, as a frozen machine."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGSTOP)
+        stopped: set[int] = set()
+        while new := set(self._processes()) - stopped:  # until then it may start others
+            for pid in sorted(new):
+                os.kill(pid, signal.SIGSTOP)
+            stopped |= new
 
     def resume(self) -> None:
         """Let it go on after `suspend`."""

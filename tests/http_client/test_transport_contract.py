@@ -456,7 +456,7 @@ async def test_a_success_before_the_body_was_taken_is_no_answer():
     async def talk(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
         await wire.say(NO_CONTENT)
-        await asyncio.sleep(5)  # takes none of the body
+        await asyncio.sleep(60)  # takes none of the body
 
     async with talking(talk) as (server, sender):
         lost = await sender.send(a_request(body=b"x" * 20_000_000))
@@ -615,7 +615,7 @@ async def test_an_answer_before_the_body_was_taken_counts_and_ends_the_connectio
     async def talk(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
         await wire.say(reply(413, body=b"too large"))
-        await asyncio.sleep(5)  # takes none of the body
+        await asyncio.sleep(60)  # takes none of the body
 
     async with talking(talk) as (_, sender):
         answer = await sender.send(a_request(body=b"x" * 20_000_000))
@@ -631,7 +631,7 @@ async def _silent(wire: Wire) -> None:
 
 
 async def _silent_from_the_start(wire: Wire) -> None:
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
 
 
 async def _slow_headers(wire: Wire) -> None:
