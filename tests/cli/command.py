@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from tests.quick_start import COMMAND, QuickPopen, processes
+from tests.waiting import WITHIN_S
 from tests.workplace import ENVIRON
 
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -55,7 +56,7 @@ def _how(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     return {"cwd": folder, "text": True, "env": environment(), **streams, **more}
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float = 90) -> Ended:
+def ended(process: subprocess.Popen[str], timeout_s: float = WITHIN_S) -> Ended:
     """Waits for it. Whatever a user does wrong, no traceback is the answer."""
     try:
         out, err = process.communicate(timeout=timeout_s)

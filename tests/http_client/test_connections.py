@@ -358,7 +358,7 @@ async def test_who_waits_for_a_connection_for_too_long_has_not_left():
         await wire.request()
         await wire.hang()
 
-    async with talking(talk, in_flight=1, connect_timeout_s=0.1) as (server, sender):
+    async with talking(talk, in_flight=1, connect_timeout_s=1.0) as (server, sender):
         first = asyncio.create_task(sender.send(a_request()))
         await until_async(lambda: len(server.seen) == 1)
         lost = await sender.send(a_request())
@@ -378,7 +378,7 @@ async def _drops(wire: Wire) -> None:
 async def test_a_server_that_drops_each_connection_is_not_flooded(is_up):
     async with serving(_drops) as server:
         port = server.port if is_up else refused_port()
-        link = Link(base_url=f"http://127.0.0.1:{port}", timeout_s=5.0)
+        link = Link(base_url=f"http://127.0.0.1:{port}", timeout_s=30.0)
         async with Transport(link, authorization=None, in_flight=8) as sender:
             sent, began_s = 0, time.monotonic()
 
@@ -466,7 +466,7 @@ def test_the_delay_doubles_with_each_round_of_failures_up_to_its_most():
 
 async def test_a_proxy_s_connections_are_kept_and_get_the_whole_url_each_time():
     async with serving(answering(OK)) as proxy:
-        link = Link(base_url="http://api.invalid/v2", proxy=proxy.url, timeout_s=5.0)
+        link = Link(base_url="http://api.invalid/v2", proxy=proxy.url, timeout_s=30.0)
         async with Transport(link, authorization=None, in_flight=1) as sender:
             for _ in range(3):
                 assert (await sender.send(a_request())).status == 200

@@ -7,7 +7,6 @@ import gc
 import gzip
 import ssl
 import threading
-import time
 import warnings
 import zlib
 from contextlib import asynccontextmanager
@@ -28,7 +27,7 @@ from tests.http_client.servers import (
     serving,
 )
 from tests.http_client.tls_files import Authority
-from tests.waiting import until_async
+from tests.waiting import WITHIN_S, until_async
 
 AUTHORIZATION = "Basic c2VjcmV0"
 BODY = b'{"name":{"en":"Sword"}}'
@@ -40,7 +39,7 @@ def a_request(method: str = "PUT", path: str = "/coupon/x", body: bytes = BODY) 
 
 
 def a_link(server, **more) -> Link:
-    return Link(**{"base_url": server.url, "timeout_s": 5.0, "connect_timeout_s": 2.0, **more})
+    return Link(**{"base_url": server.url, "timeout_s": 30.0, "connect_timeout_s": 30.0, **more})
 
 
 @asynccontextmanager
@@ -376,9 +375,10 @@ async def test_unread_bytes_are_noticed_before_the_next_request_is_sent():
         if wire.number == 1:
             await asyncio.to_thread(speaks.wait)
             await wire.say(NO_CONTENT)
+            has_spoken.set()
         await wire.hang()
 
-    speaks = threading.Event()
+    speaks, has_spoken = threading.Event(), threading.Event()
     thread_s, is_up, may_end = [], asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -399,7 +399,7 @@ async def test_unread_bytes_are_noticed_before_the_next_request_is_sent():
         async with Transport(a_link(server), authorization=None, in_flight=1) as sender:
             first = await sender.send(a_request())
             speaks.set()
-            time.sleep(0.2)  # noqa: ASYNC251 - nothing is read meanwhile
+            assert has_spoken.wait(WITHIN_S)  # nothing is read meanwhile
             second = await sender.send(a_request())
             assert isinstance(second, Reply)
             assert second.status == 200
@@ -882,7 +882,7 @@ async def test_a_port_that_does_not_speak_tls():
         await wire.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with serving(talk) as server:
-        link = Link(base_url=f"https://127.0.0.1:{server.port}", timeout_s=5)
+        link = Link(base_url=f"https://127.0.0.1:{server.port}", timeout_s=30)
         async with Transport(link, authorization=None, in_flight=1) as sender:
             lost = await sender.send(a_request())
     assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", False, True)

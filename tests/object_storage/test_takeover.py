@@ -37,7 +37,6 @@ def sent_rows(vendor: Simulator) -> list[int]:
     return [row_of(line["body"]) for line in vendor.get("log") if line["method"] == "PUT"]
 
 
-@pytest.mark.timeout(200)
 def test_another_machine_goes_on_once_the_claim_has_lapsed(
     tmp_path: Path,
     objects: ObjectServer,

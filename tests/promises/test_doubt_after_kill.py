@@ -37,7 +37,6 @@ def note(row: int) -> str:
     return f'0.0.0.1+-purchased_product+{100_000 + row},inactive,"{quoted}"'
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("operation", "header", "line", "body"),
     [
@@ -63,7 +62,6 @@ def test_of_rows_that_must_not_be_sent_twice_no_more_than_may_be_in_flight(
     assert 1 < len(claimed(tmp_path)) <= IN_FLIGHT
 
 
-@pytest.mark.timeout(120)
 def test_of_rows_that_may_be_sent_twice_a_bounded_number(tmp_path):
     with simulator() as vendor:
         configure(tmp_path, vendor.base_url, in_flight=IN_FLIGHT)

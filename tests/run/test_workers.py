@@ -34,9 +34,6 @@ replies = ["timeout-after"]
 SHARES = "shares = 4\nattempts = 20"
 
 
-pytestmark = pytest.mark.timeout(240)
-
-
 class Place:
     """A run by workers in a folder, and who works on it."""
 
@@ -80,7 +77,7 @@ class Place:
 
     def until(self, look: Callable[[], bool]) -> None:
         """Waits."""
-        until(look, self.states, within_s=120)
+        until(look, self.states)
 
     def summary(self) -> Summary:
         """Of the report."""

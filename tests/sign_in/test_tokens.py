@@ -116,7 +116,7 @@ def account_at(url: str, signs: object, **link) -> Account:
     return replace(
         ACCOUNT,
         vendor=replace(ACME, authenticate=lambda _s: signs),
-        link=replace(ACCOUNT.link, base_url=url, timeout_s=5.0, **link),
+        link=replace(ACCOUNT.link, base_url=url, timeout_s=30.0, **link),
         in_flight=16,
     )
 

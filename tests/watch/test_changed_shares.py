@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import signal
 
-import pytest
-
 from pipeline.runs import open_store
 from tests.cli.command import ended, pipeline, start
 from tests.run.test_workers import SHARES, Place, judge, place
 from tests.standing import stand_still
 from tests.waiting import until
 from tests.workplace import configure, coupon, drop
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def change_shares(here: Place) -> None:
