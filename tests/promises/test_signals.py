@@ -25,7 +25,7 @@ UNTOUCHED = {"not_attempted", "failed", "invalid", "rejected"}
 @contextmanager
 def sending(folder: Path, vendor: Simulator, *names: str) -> Iterator[subprocess.Popen[str]]:
     """`pipeline run` over a file of each name."""
-    configure(folder, vendor.base_url, quota='"100/s"', in_flight=8, more="timeout_s = 60")
+    configure(folder, vendor.base_url, quota='"100/s"', in_flight=8, more="timeout_s = 600")
     for name in names or ("coupons.csv",):
         drop(folder, *map(coupon, range(1, ROWS + 1)), name=name)
     process = start_anew(folder, "run", "--yes")
@@ -92,7 +92,7 @@ def test_a_signal_lets_finish_what_is_in_flight_and_reports_every_row(tmp_path, 
         until(lambda: vendor.stats()["requests"] >= 20)
         begun_s = time.monotonic()
         done = stop(process, number)
-        assert time.monotonic() - begun_s < 40  # a request may take 60
+        assert time.monotonic() - begun_s < 240  # a request may take 600
         assert done.code == code
         status = reported(tmp_path)
         assert set(status.values()) == {"updated", "not_attempted"}
@@ -105,7 +105,7 @@ def test_a_second_signal_ends_at_once_and_what_was_in_flight_is_in_doubt(tmp_pat
         until(lambda: vendor.stats()["requests"] >= 100)
         begun_s = time.monotonic()
         done = stop(process, signal.SIGINT, signal.SIGINT)
-        assert time.monotonic() - begun_s < 40  # a request may take 60
+        assert time.monotonic() - begun_s < 240  # a request may take 600
         assert done.code == 130
         status = reported(tmp_path)
         assert "unknown" in status.values()
