@@ -7,7 +7,7 @@ import signal
 from pipeline.runs import open_store
 from tests.cli.command import ended, pipeline, start
 from tests.run.test_workers import SHARES, Place, judge, place
-from tests.standing import stand_still
+from tests.stopping import stop_between_commits
 from tests.waiting import until
 from tests.workplace import configure, coupon, drop
 
@@ -25,7 +25,7 @@ def test_a_watcher_keeps_the_number_that_it_read_and_no_other_process_mixes_in_i
         options = ("run", str(by_hand), "--yes", "--operation", "xsolla.coupon")
         watcher = start(tmp_path, "watch", "--settle", "0.2")
         until(open_store(here.config).runs.names)
-        stand_still(watcher.pid, tmp_path)
+        stop_between_commits(watcher.pid, here.config.ledger)
         change_shares(here)
         refused = pipeline(tmp_path, *options)
         watcher.send_signal(signal.SIGCONT)

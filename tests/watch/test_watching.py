@@ -24,7 +24,7 @@ from pipeline.vendors import load_vendors
 from pipeline.watch import Event, ExpectedFileMissing, Heartbeat, Watcher, parse_expectation
 from pipeline.watch.notes import Claim, FileIdentity, Notes
 from tests.cli.command import Ended, ended, environment, start, typed
-from tests.standing import stand_still
+from tests.stopping import stop_between_commits
 from tests.waiting import until, until_async
 from tests.workplace import (
     COLUMNS,
@@ -38,7 +38,7 @@ from tests.workplace import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendor():
     with simulator("--latency-ms", "10") as running:
         yield running
@@ -195,7 +195,9 @@ def test_a_run_that_somebody_resumes_by_hand_is_left_to_them(shop, vendor, watch
     before = vendor.stats()["requests"]
     by_hand = start(shop, "resume", "--yes")
     until(lambda: vendor.stats()["requests"] > before)
-    stand_still(by_hand.pid, shop)  # it does not end before the others have looked
+    stop_between_commits(
+        by_hand.pid, shop / ".pipeline" / "ledger.db"
+    )  # it does not end before the others have looked
     assert f"running (process {by_hand.pid}" in " ".join(typed(shop, "runs").out.split())
     typed(shop, "run", "--yes")
     assert lying(shop, ".failed") == []
