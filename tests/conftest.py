@@ -31,6 +31,8 @@ WAITING_LONG = {
     *("test_attacks.py", "test_old_rows.py", "test_small_disk.py"),
 }
 """Files whose tests wait for leases, databases and processes: many seconds, in which others run."""
+TOGETHER = {"object_storage"}
+"""Folders whose tests one process takes, because their server takes more than a second of CPU."""
 WAITING_UP_TO = 0.7
 """Share of its tests after which a process has no test left that waits long."""
 
@@ -63,11 +65,15 @@ def spread(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
     Each process gets a part of the list, and takes tests from the end of another's when it is
     through: there, what is left must be short, or one process waits alone.
     """
-    waiting = [item for item in items if item.path.name in WAITING_LONG]
-    others = [item for item in items if item.path.name not in WAITING_LONG]
+    together = [item for item in items if item.path.parent.name in TOGETHER]
+    apart = [item for item in items if item.path.parent.name not in TOGETHER]
+    waiting = [item for item in apart if item.path.name in WAITING_LONG]
+    others = [item for item in apart if item.path.name not in WAITING_LONG]
+    waiting_of: list[list[pytest.Item]] = [together, *([] for _ in range(processes - 1))]
+    for item in waiting:
+        min(waiting_of, key=len).append(item)
     found: list[pytest.Item] = []
-    for process in range(processes):
-        mine = waiting[process::processes]
+    for process, mine in enumerate(waiting_of):
         begin, end = (len(others) * each // processes for each in (process, process + 1))
         found += _mixed(mine, others[begin:end])
     return found

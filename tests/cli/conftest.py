@@ -30,7 +30,7 @@ retry_after_s = 3600
 """
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     script = tmp_path_factory.mktemp("simulator") / "script.toml"
     script.write_text(RULES)

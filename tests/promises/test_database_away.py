@@ -19,7 +19,7 @@ from pipeline.vendors import load_vendors
 from tests.cli.command import ended, pipeline, start, typed
 from tests.postgres import PostgresServer, postgres_server
 from tests.waiting import until
-from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, hurry, row_of, simulator
 
 ROWS = 600
 IN_FLIGHT = 8
@@ -106,6 +106,7 @@ def test_a_database_that_stays_away_ends_the_run_and_resume_carries_it_on(
         with store.ledger(run, None, None) as ledger:
             answered = {each.row for each in ledger.results(1, ROWS)}
     before = len(sent(vendor))
+    hurry(tmp_path)
     done = pipeline(tmp_path, "resume", "--yes", "--quiet")
     assert done.code == 0, done
     times = sent(vendor)
@@ -132,6 +133,7 @@ def test_workers_and_the_process_that_shows_them_end_without_their_database(
     assert "pipeline resume" in done.words
     assert time.monotonic() - began_s < MOST_S_TO_END
     server.start()
+    hurry(tmp_path)
     done = pipeline(tmp_path, "resume", "--yes", "--quiet", "--workers", "2")
     assert done.code == 0, done
     assert sent(vendor).keys() == set(range(1, ROWS + 1))
@@ -163,6 +165,7 @@ def test_a_database_that_freezes_stops_sending_before_the_lease_ends_and_then_th
     assert took_s < LEASE_S + GRACE_S + MOST_S_TO_END
     last_s = max(each["arrived_s"] for each in vendor.get("log"))
     assert last_s - frozen_s < LEASE_S * 0.9  # another process may have it then
+    hurry(tmp_path)
     done = pipeline(tmp_path, "resume", "--yes", "--quiet", *options)
     assert done.code == 0, done
     assert sent(vendor).keys() == set(range(1, ROWS + 1))

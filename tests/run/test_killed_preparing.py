@@ -38,7 +38,7 @@ _WAITING = "select pid from pg_locks where relation = 'pipeline.runs'::regclass 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("store", STORES)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendor() -> Iterator[Simulator]:
     with simulator() as running:
         yield running

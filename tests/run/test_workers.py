@@ -22,6 +22,7 @@ from pipeline.runs.registry import held_shares
 from pipeline.store.seam import ShareChange, ShareState
 from pipeline.vendors import load_vendors
 from tests.cli.command import Ended, ended, pipeline, start
+from tests.stopping import stop_between_commits
 from tests.waiting import until
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, row_of, simulator
 
@@ -191,7 +192,7 @@ def test_a_stopped_worker_keeps_its_shares_until_it_goes_on(tmp_path):
         process = here.begin("--workers", "2")
         here.until(lambda: len(here.pids()) == 2 and here.rows() > 100)
         stopped, _ = here.pids()
-        os.kill(stopped, signal.SIGSTOP)
+        stop_between_commits(stopped, here.config.ledger)
         here.until(lambda: here.pids() == [stopped])
         told = pipeline(tmp_path, "runs", here.run)
         assert f"process {stopped}, which is stopped and keeps the share" in told.out

@@ -37,7 +37,7 @@ from tests.workplace import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendor():
     with simulator("--latency-ms", "10") as running:
         yield running
