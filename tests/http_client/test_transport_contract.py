@@ -820,6 +820,27 @@ async def test_a_server_that_asks_for_a_certificate_is_shown_it(authority):
             assert (await sender.send(a_request())).status == 200
 
 
+async def test_a_server_that_asks_for_a_certificate_after_the_request_is_shown_it(authority):
+    """As Apache does if only some paths need one."""
+    certificate, key = authority.client_files()
+    tls = authority.server(asks_clients=True)
+    tls.post_handshake_auth = True
+
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        line = wire.writer.get_extra_info("ssl_object")
+        assert not line.getpeercert()
+        line._sslobj.verify_client_post_handshake()  # only sockets offer it publicly
+        await wire.say(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not line.getpeercert():
+            await asyncio.sleep(0.01)
+        await wire.say(OK)
+
+    files = {"ca_file": authority.ca_file, "client_cert": certificate, "client_key": key}
+    async with talking(talk, tls=tls, **files) as (_, sender):
+        assert (await sender.send(a_request())).status == 200
+
+
 async def test_a_server_that_misses_our_certificate(authority):
     with refusing_handshakes(authority.server(asks_clients=True)) as url:
         link = Link(base_url=url, ca_file=authority.ca_file)
