@@ -9,8 +9,10 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from pipeline.loader import decode_check
 from pipeline.run.event_loop import VARIABLE
 from tests.postgres import PostgresServer, postgres_server
+from tests.quick_start import QUICK_SUBPROCESS
 
 # a busy machine is no failure; nothing is kept between runs
 settings.register_profile(
@@ -31,6 +33,7 @@ WAITING_LONG = {
     *("test_attacks.py", "test_old_rows.py", "test_small_disk.py"),
 }
 """Files whose tests wait for leases, databases and processes: many seconds, in which others run."""
+STARTS_DECODERS = {"test_decode_check.py", "test_panics.py"}
 TOGETHER = {"object_storage"}
 """Folders whose tests one process takes, because their server takes more than a second of CPU."""
 WAITING_UP_TO = 0.7
@@ -102,6 +105,13 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
         if variable != VARIABLE:
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def _decoders_are_forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But in tests of their start: each takes a third of a second of CPU if it is started anew."""
+    if request.path.name not in STARTS_DECODERS:
+        monkeypatch.setattr(decode_check, "subprocess", QUICK_SUBPROCESS)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from subprocess import PIPE
 import pytest
 
 from tests.cli.command import ended, environment, start, start_anew
-from tests.quick_start import CODE, COMMAND, QuickPopen, _can_fork
+from tests.quick_start import CODE, COMMAND, DECODER, QuickPopen, _can_fork
 from tests.waiting import until
 from tests.workplace import configure, coupon, drop
 
@@ -81,6 +81,20 @@ def test_code_runs_as_the_interpreter_runs_it(tmp_path: Path, code: str, end: in
     assert said[1].splitlines()[-1:] == told[1].splitlines()[-1:]  # a traceback's end
 
 
+def test_a_decoder_reads_the_descriptor_that_it_is_given(tmp_path: Path) -> None:
+    with (tmp_path / "a.parquet").open("w+b") as file:
+        file.write(b"PAR1 and nothing else")
+        file.flush()
+        words = [*DECODER, str(file.fileno()), "a.parquet", "21"]
+        quick, anew = (
+            begin(words, stdout=PIPE, pass_fds=[file.fileno()])
+            for begin in (QuickPopen, subprocess.Popen)
+        )
+        said, told = quick.communicate(timeout=90), anew.communicate(timeout=90)
+    assert (quick.returncode, said) == (anew.returncode, told)
+    assert b"a.parquet" in said[0]
+
+
 def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_path: Path) -> None:
     configure(tmp_path, "http://127.0.0.1:9", more="shares = 4\nconnect_timeout_s = 60")
     drop(tmp_path, *map(coupon, range(200)))
@@ -122,7 +136,9 @@ ASKED = {
         ({"args": ["pipeline", "run"]}, False),  # the script, not the module
         ({"args": [*COMMAND[:2], "tests"]}, False),
         ({"args": [*CODE, "print()"]}, True),
-        ({"pass_fds": (7,)}, False),
+        ({"args": ["pipeline.loader.decode_check"]}, False),
+        ({"args": [*DECODER, "7", "a.parquet", "9"], "pass_fds": (7,)}, True),
+        ({"pass_fds": (300,)}, False),
         ({"preexec_fn": os.getpid}, False),
     ],
 )
