@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 
 from pipeline.loader import decode_check
 from pipeline.run.event_loop import VARIABLE
+from tests import quick_start
 from tests.postgres import PostgresServer, postgres_server
-from tests.quick_start import QUICK_SUBPROCESS
 
 # a busy machine is no failure; nothing is kept between runs
 settings.register_profile(
@@ -111,7 +111,15 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def _decoders_are_forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """But in tests of their start: each takes a third of a second of CPU if it is started anew."""
     if request.path.name not in STARTS_DECODERS:
-        monkeypatch.setattr(decode_check, "subprocess", QUICK_SUBPROCESS)
+        monkeypatch.setattr(decode_check, "subprocess", quick_start.QUICK_SUBPROCESS)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    """Of those that it starts itself: one that a failed test leaves behind fails a later one."""
+    before = len(quick_start.processes)
+    yield
+    quick_start.end_processes(before)
 
 
 @pytest.fixture(scope="session")
