@@ -47,6 +47,9 @@ ELSEWHERE = ("pipeline.airflow.", "pipeline.ray.")
 LATER = ("anyio._backends._asyncio", "polars._utils.parquet", "rich.status", "rich._emoji_codes")
 """Modules of others that a run imports once it needs them."""
 
+processes: list[subprocess.Popen[Any]] = []
+"""Those that this one has started and that may still run."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH = struct.Struct("!I")
 
@@ -60,6 +63,7 @@ class QuickPopen(subprocess.Popen[Any]):
         anew = super()._execute_child  # type: ignore[misc]
         names = list(inspect.signature(anew).parameters)
         asked = dict(zip(names, given, strict=True))
+        processes.append(self)
         if not _can_fork(asked):
             anew(*given)
             return
@@ -74,6 +78,19 @@ class QuickPopen(subprocess.Popen[Any]):
         self._child_created = True
         ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(asked[name] for name in ends))  # type: ignore[attr-defined]
+
+
+def end_processes(after: int) -> None:
+    """Kill what was started after so many processes, and close its streams."""
+    for process in processes[after:]:
+        if process.pid and process.poll() is None:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # nobody reads what was written to it
+                    stream.close()
+    del processes[after:]
 
 
 def _can_fork(asked: Mapping[str, Any]) -> bool:

@@ -14,8 +14,8 @@ import pytest
 
 from tests import quick_start
 from tests.cli.command import ended, environment, start, start_anew
-from tests.quick_start import CODE, COMMAND, QuickPopen, _can_fork
-from tests.waiting import until
+from tests.quick_start import CODE, COMMAND, QuickPopen, _can_fork, end_processes, processes
+from tests.waiting import WITHIN_S, until
 from tests.workplace import configure, coupon, drop
 
 
@@ -48,7 +48,7 @@ def test_it_is_a_child_that_signals_reach(number: signal.Signals, code: int) -> 
         assert b"quick_start" in Path(f"/proc/{process.pid}/cmdline").read_bytes()  # forked
         process.send_signal(number)
         process.stdout.read()
-        assert process.wait(30) == code
+        assert process.wait(WITHIN_S) == code
 
 
 def test_it_has_no_file_of_the_tests_but_its_streams(tmp_path: Path) -> None:
@@ -77,10 +77,21 @@ def test_code_runs_as_the_interpreter_runs_it(tmp_path: Path, code: str, end: in
         begin([*CODE, code, "a", "b"], cwd=tmp_path, text=True, stdout=PIPE, stderr=PIPE)
         for begin in (QuickPopen, subprocess.Popen)
     )
-    said, told = quick.communicate(timeout=90), anew.communicate(timeout=90)
+    said, told = quick.communicate(timeout=WITHIN_S), anew.communicate(timeout=WITHIN_S)
     assert (quick.returncode, said[0]) == (anew.returncode, told[0])
     assert quick.returncode == end
     assert said[1].splitlines()[-1:] == told[1].splitlines()[-1:]  # a traceback's end
+
+
+def test_what_a_test_leaves_running_can_be_ended() -> None:
+    before = len(processes)
+    process = QuickPopen([*CODE, "print('begun', flush=True); input()"], stdin=PIPE, stdout=PIPE)
+    assert process.stdout.readline()
+    end_processes(before)
+    assert process.returncode == -signal.SIGKILL
+    assert process.stdin.closed
+    assert process.stdout.closed
+    assert len(processes) == before
 
 
 def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_path: Path) -> None:
@@ -92,7 +103,7 @@ def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_
     assert all(b"quick_start" in Path(f"/proc/{each}/cmdline").read_bytes() for each in workers)
     others = set(children(process.pid)) - set(workers)
     process.kill()
-    process.communicate(timeout=90)  # nobody else has its streams
+    process.communicate(timeout=WITHIN_S)  # nobody else has its streams
     until(lambda: not any(Path(f"/proc/{each}").exists() for each in others))
     for each in workers:
         with suppress(ProcessLookupError):  # it may end by itself

@@ -35,10 +35,10 @@ BEFORE_ENTRY = "its description"
 LEFT_OVER = "it was not fully prepared"
 _WAITING = "select pid from pg_locks where relation = 'pipeline.runs'::regclass and not granted"
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("store", STORES)]
+pytestmark = pytest.mark.parametrize("store", STORES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendor() -> Iterator[Simulator]:
     with simulator() as running:
         yield running

