@@ -150,13 +150,17 @@ def _server() -> _Server:
         process.wait()
 
     atexit.register(close)
-    return _Server(ours)
+    return _Server(ours, process.pid)
 
 
 class _Server:
-    """The other end of the socket."""
+    """The other end of the socket.
 
-    def __init__(self, ours: socket.socket) -> None:
+    pid  of the server
+    """
+
+    def __init__(self, ours: socket.socket, pid: int) -> None:
+        self.pid = pid
         self._lock = threading.Lock()
         self._socket = ours
 
@@ -186,6 +190,11 @@ class _Server:
                 socket.send_fds(self._socket, [_LENGTH.pack(len(message))], [*streams, *passed])
                 self._socket.sendall(message)
                 return _LENGTH.unpack(_exactly(self._socket, _LENGTH.size))[0]
+            except BaseException:
+                # for example a test's time is up: the next one would read the answer to this one
+                self._socket.close()
+                _server.cache_clear()
+                raise
             finally:
                 _adopt_orphans(False)
 
@@ -233,7 +242,12 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
             os.write(writes, _LENGTH.pack(pid))
             os._exit(0)  # the other one is an orphan now, and goes to the tests
         os.waitpid(between, 0)
-        connection.sendall(os.read(reads, _LENGTH.size))
+        pid = os.read(reads, _LENGTH.size)
+        try:
+            connection.sendall(pid)
+        except OSError:  # who asked has given up
+            os.kill(_LENGTH.unpack(pid)[0], signal.SIGKILL)
+            return None
         for number in (reads, writes, *streams):
             os.close(number)
 
@@ -300,7 +314,8 @@ def _serve_workers() -> dict[str, Any] | None:
     started what was asked; the server ends with this one.
     """
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         ours.close()
         for each in ENDING:
             signal.signal(each, signal.SIG_IGN)
@@ -313,8 +328,8 @@ def _serve_workers() -> dict[str, Any] | None:
             os._exit(0)
         return started
     theirs.close()
-    server = _Server(ours)
-    globals()["_server"] = lambda: server
+    server = _Server(ours, pid)
+    globals()["_server"] = cache(lambda: server)
     subprocess.Popen = QuickPopen  # type: ignore[misc]
     return None
 

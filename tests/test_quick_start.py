@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 
 import pytest
 
+from tests import quick_start
 from tests.cli.command import ended, environment, start, start_anew
 from tests.quick_start import (
     CODE,
@@ -168,3 +170,27 @@ def test_what_only_a_start_anew_can_do_is_started_anew(change: dict, can: bool) 
 def test_all_starts_are_anew_if_a_variable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTS_START_ANEW", "1")
     assert not _can_fork(ASKED)
+
+
+class TimeIsUpError(Exception):
+    """What a limit of a test raises, wherever the test stands."""
+
+
+def test_a_start_that_was_given_up_does_not_answer_the_next_one() -> None:
+    def give_up(*_: object) -> None:
+        raise TimeIsUpError
+
+    server = quick_start._server()
+    os.kill(server.pid, signal.SIGSTOP)
+    before = signal.signal(signal.SIGUSR1, give_up)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(TimeIsUpError):
+            QuickPopen([*CODE, "raise SystemExit(3)"])
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+        os.kill(server.pid, signal.SIGCONT)
+    for code in (4, 5):
+        assert QuickPopen([*CODE, f"raise SystemExit({code})"]).wait() == code
