@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from pipeline.loader import decode_check
 from pipeline.run.event_loop import VARIABLE
@@ -38,6 +39,15 @@ TOGETHER = {"object_storage"}
 """Folders whose tests one process takes, because their server takes more than a second of CPU."""
 WAITING_UP_TO = 0.7
 """Share of its tests after which a process has no test left that waits long."""
+
+
+@pytest.hookimpl(trylast=True)  # Hypothesis is ready then
+def pytest_sessionstart() -> None:
+    """Hypothesis keeps its tables of characters. To make them takes more than a second, so they are
+    there before several processes look for them.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        st.text().validate()
 
 
 @pytest.hookimpl(wrapper=True)
