@@ -20,7 +20,7 @@ from tests.run.machines import STORES, keep_in, ledger_line
 from tests.waiting import until
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, row_of, simulator
 
-ROWS = 3000
+ROWS = 1000
 OLD_S = 2 * 86_400
 POINTS = {
     "its folder": "*",

@@ -135,9 +135,9 @@ def test_two_workers_send_four_shares(tmp_path):
 
 
 def test_a_killed_worker_is_replaced_and_its_shares_go_on(tmp_path):
-    with place(tmp_path, rows=1200) as here:
+    with place(tmp_path, rows=800) as here:
         process = here.begin("--workers", "2")
-        here.until(lambda: len(here.pids()) == 2 and here.rows() > 200)
+        here.until(lambda: len(here.pids()) == 2 and here.rows() > 100)
         os.kill(here.pids()[0], signal.SIGKILL)
         done = ended(process)
         assert done.code == 0, done.err
@@ -255,7 +255,7 @@ def stopped_by(here: Place, stop: Callable[[subprocess.Popen[str]], None]) -> En
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_workers_and_the_run_is_resumed(tmp_path, number):
-    with place(tmp_path, rows=1400) as here:
+    with place(tmp_path, rows=800) as here:
         done = stopped_by(here, lambda process: process.send_signal(number))
         assert done.code == 128 + number
         assert not here.pids()
