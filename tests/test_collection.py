@@ -32,7 +32,6 @@ def _collecting(seed: int, zone: str, folder: Path, listing: Path) -> subprocess
         )
 
 
-@pytest.mark.timeout(600)  # two collections of all tests, on a machine with other work to do
 def test_two_processes_collect_the_same_names(tmp_path: Path) -> None:
     collecting, listings = [], []
     for seed, zone in ((1, "UTC"), (2, "Pacific/Kiritimati")):  # a day apart for half of the day

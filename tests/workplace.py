@@ -15,6 +15,7 @@ from typing import IO, Any
 from pipeline.config import Config, load_config
 from pipeline.vendors import Vendor, load_vendors
 from tests.quick_start import COMMAND, QuickPopen
+from tests.waiting import WITHIN_S
 
 ENVIRON = {
     "SHOP_KEY": "simulator-key",
@@ -123,8 +124,12 @@ def simulator(*arguments: str) -> Iterator[Simulator]:
         yield Simulator(told["xsolla"], "/".join(told["xsolla"].split("/")[:3]))
     finally:
         process.terminate()
-        process.wait(timeout=10)
-        process.stdout.close()
+        try:
+            process.wait(timeout=WITHIN_S)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
 
 def quick_vendors(settle_after_s: float = 0.5) -> dict[str, Vendor[Any]]:

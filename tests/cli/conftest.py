@@ -49,5 +49,5 @@ def vendor(running: Simulator) -> Simulator:
 @pytest.fixture
 def shop(tmp_path: Path, vendor: Simulator) -> Path:
     """A working folder whose account is at the simulator."""
-    configure(tmp_path, vendor.base_url, more="attempts = 2\ntimeout_s = 3")
+    configure(tmp_path, vendor.base_url, more="attempts = 2\ntimeout_s = 20")
     return tmp_path

@@ -22,11 +22,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.cli import main
-from pipeline.cli.console import ConsoleOutput
+from pipeline.cli.console import ConsoleOutput, terminal
 from pipeline.notify.events import RunFailed
 from pipeline.notify.formatting import as_json, as_text, body
 from tests.cli.command import environment, pipeline, start, typed
-from tests.waiting import until
+from tests.waiting import WITHIN_S, until
 from tests.workplace import COLUMNS, Simulator, configure, coupon, drop
 
 HOSTILE = (
@@ -140,7 +140,7 @@ def test_a_live_view_is_harmless(house: Path) -> None:
             if not some:
                 break
             shown += some
-    process.wait(60)
+    process.wait(WITHIN_S)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "PWNED" in text  # as words: it steers nothing
     assert "\x1b" not in text
@@ -217,7 +217,13 @@ def test_an_output_that_is_gone_stops_no_file(files: Path, stream: str, how: str
         redirected["preexec_fn"] = lambda: os.close(number)
     pipes = {each: subprocess.PIPE for each in ("stdout", "stderr") if each not in redirected}
     done = subprocess.run(
-        arguments, cwd=files, env=environment(), check=False, timeout=60, **pipes, **redirected
+        arguments,
+        cwd=files,
+        env=environment(),
+        check=False,
+        timeout=WITHIN_S,
+        **pipes,
+        **redirected,
     )
     if how == "full":
         redirected[stream].close()
@@ -286,7 +292,7 @@ def test_a_report_that_fails_later_can_be_made_later(shop: Path, vendor: Simulat
     reports = shop / "reports"
     reports.rename(shop / "aside")
     reports.write_text("in the way")
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 3, words
     (run,) = (path.name for path in (shop / ".pipeline/runs").iterdir())
     assert f"pipeline runs {run}" in words
@@ -330,7 +336,7 @@ def test_idle_connections_cost_the_listener_and_nobody_else(shop: Path) -> None:
         idle.kill()
         idle.communicate()
         watcher.send_signal(signal.SIGTERM)
-        _, words = watcher.communicate(timeout=60)
+        _, words = watcher.communicate(timeout=WITHIN_S)
     assert "Traceback" not in words
 
 
@@ -343,3 +349,9 @@ def test_an_output_whose_stream_is_closed_leaves_no_descriptor_open() -> None:
     assert output.write("lost") == 4
     output.flush()
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_word_between_colons_is_no_picture():
+    with redirect_stdout(io.StringIO()) as output:
+        terminal().print("xsolla:key:7", markup=False)
+    assert output.getvalue() == "xsolla:key:7\n"

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.store import Lock
+from tests.busyness import busyness
 from tests.cli.command import ended, environment, start
 from tests.stopping import stop_between_commits
 from tests.waiting import settled, until
@@ -123,7 +124,6 @@ def log_of(vendor: Simulator) -> list[tuple[float, str, int]]:
     return sorted((each["arrived_s"], each["scope"], each["status"]) for each in vendor.get("log"))
 
 
-@pytest.mark.timeout(120)
 def test_they_take_turns_and_one_that_is_stopped_exceeds_nothing_when_it_goes_on(tmp_path):
     rows = 2 * PER_S
     with two_sides(tmp_path, rows=rows) as (vendor, begin):
@@ -142,7 +142,6 @@ def test_they_take_turns_and_one_that_is_stopped_exceeds_nothing_when_it_goes_on
     assert sum(one != other for one, other in pairwise(whose)) >= 2
 
 
-@pytest.mark.timeout(120)
 def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_path):
     with two_sides(tmp_path, rows=2 * PER_S) as (vendor, begin):
         sides = both_under_way(tmp_path, vendor, begin)
@@ -156,12 +155,14 @@ def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_
 
 
 @pytest.mark.quiet("what arrives more than 0.2 s after a pause began is a fault")
-@pytest.mark.timeout(120)
 def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path):
     (tmp_path / "script.toml").write_text(PAUSE_RULE)
     script = ("--script", str(tmp_path / "script.toml"))
     # so many rows that "b" has some left when "a" comes to its 40th, whoever is slow
-    with two_sides(tmp_path, *script, rows=4 * PER_S) as (vendor, begin):
+    with (
+        busyness(tmp_path) as machine,
+        two_sides(tmp_path, *script, rows=4 * PER_S) as (vendor, begin),
+    ):
         first = begin("a")
         until(lambda: vendor.stats()["requests"] > 5)
         other = begin("b")
@@ -172,11 +173,12 @@ def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_pa
         log = log_of(vendor)
     paused_s = next(at_s for at_s, _, status in log if status == 429)
     after_s = [at_s - paused_s for at_s, _, _ in log if at_s > paused_s]
-    assert not [each for each in after_s if 0.6 < each < 3.0]  # before that it was under way
+    assert not [
+        each for each in after_s if 0.6 + machine.late_s < each < 3.0
+    ]  # before that it was under way
     assert max(after_s) > 3.0
 
 
-@pytest.mark.timeout(120)
 def test_one_that_waits_can_be_interrupted_and_is_in_nobodys_way_then(tmp_path):
     with two_sides(tmp_path, rows=2 * PER_S) as (vendor, begin):
         holds = begin("a")
@@ -194,7 +196,6 @@ def test_one_that_waits_can_be_interrupted_and_is_in_nobodys_way_then(tmp_path):
     assert {(scope, status) for _, scope, status in log} == {("44056", 204)}
 
 
-@pytest.mark.timeout(120)
 def test_they_take_turns_at_each_share_and_no_window_is_exceeded(tmp_path):
     with two_sides(tmp_path, rows=2 * PER_S, shares=4) as (vendor, begin):
         sides = [begin("a"), begin("b")]

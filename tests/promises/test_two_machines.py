@@ -76,7 +76,6 @@ def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine
         yield Machines(first, second, vendor)
 
 
-@pytest.mark.timeout(300)
 def test_a_run_that_was_killed_is_resumed_reported_undone_and_removed(machines: Machines) -> None:
     first, second = machines.first, machines.second
     path = drop(first, *map(coupon, range(1, ROWS + 1)))
@@ -107,7 +106,6 @@ def test_a_run_that_was_killed_is_resumed_reported_undone_and_removed(machines: 
     assert machines.runs() == []
 
 
-@pytest.mark.timeout(200)
 def test_a_run_is_stopped_from_the_other_machine(machines: Machines) -> None:
     rows = 4 * ROWS  # enough for a command to start meanwhile
     path = drop(machines.first, *map(coupon, range(1, rows + 1)))
@@ -125,7 +123,6 @@ def test_a_run_is_stopped_from_the_other_machine(machines: Machines) -> None:
     assert machines.sent() == dict.fromkeys(range(1, rows + 1), 1)
 
 
-@pytest.mark.timeout(200)
 def test_a_watcher_that_was_killed_goes_on_with_the_run_it_had_begun(machines: Machines) -> None:
     drop(machines.first, *map(coupon, range(1, ROWS + 1)))
     watching = "watch", "--settle", "0.1"
@@ -145,7 +142,6 @@ def test_a_watcher_that_was_killed_goes_on_with_the_run_it_had_begun(machines: M
     assert machines.sent().keys() == set(range(1, ROWS + 1))
 
 
-@pytest.mark.timeout(200)
 def test_a_file_that_was_killed_half_way_is_no_new_run_when_it_comes_again(
     machines: Machines,
 ) -> None:
