@@ -117,10 +117,11 @@ def changed_between(refusal: Answer, change: str) -> Answer:
 
 
 def no_description(answer: Answer) -> Answer:
-    """Return the answer to a read that succeeded and shows no entity."""
+    """Return the answer to a read before an update that succeeded and does not show the entity."""
     return Answer(
         *(Verdict.TRANSIENT, Effect.NONE, answer.http_status, NOT_THE_VENDOR),
-        message="the reply is not the vendor's description of an entity",
+        message="the reply is not the vendor's description of this entity",
+        hint="nothing was sent: check base_url and proxy, then send the row again",
     )
 
 
@@ -138,6 +139,8 @@ def not_applied(answer: Answer) -> Answer:
 
 def unread(answer: Answer) -> Answer:
     """Return the answer to a precheck, without which its row is not sent."""
+    if answer.verdict is Verdict.OK:
+        answer = no_description(answer)
     message = f"the entity could not be read before the update: {answer.message}"
     return answer._replace(message=message, hint="nothing was sent: send the row again later")
 

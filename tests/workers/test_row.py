@@ -321,6 +321,19 @@ def test_what_follows_from_every_precheck():
         judge("After a precheck that shows no state", case, action, row)
 
 
+def test_a_read_that_shows_something_else_is_told_in_words():
+    shown, row = Answer(V.OK, E.NONE, 200), row_in("once")
+    facts = reads_of(row, "last")
+    for action in (
+        after_unread_guard(row, shown, facts, is_missing=False),
+        after_failed_precheck(row, shown, facts),
+    ):
+        assert isinstance(action, Finish)
+        assert (action.status, action.answer.code) == (Status.FAILED, "not_the_vendor")
+        assert action.answer.message.endswith("not the vendor's description of this entity")
+        assert action.answer.hint.startswith("nothing was sent")
+
+
 def test_what_follows_from_what_is_no_answer():
     for case in cases(STEPS, YES_NO, YES_NO, YES_NO):
         step, in_doubt, was_in_group, is_about_row = case
