@@ -23,12 +23,12 @@ from pipeline.pacing.permits import permit_for
 from pipeline.pacing.spacing import CATCH_UP_S
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
-from pipeline.workers.claimer import Claimer
+from pipeline.workers.claimer import Claimer, Planned
 from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.patience import Together, rows_ahead, together
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.row import Finish, Step, forget_precheck
+from pipeline.workers.row import Finish, Step
 
 if TYPE_CHECKING:
     from pipeline.workers.account_sender import AccountSender
@@ -193,15 +193,13 @@ class Pump:
 
     def _send_ready(self) -> None:
         """Send what may be sent now."""
-        while self._send_many():
-            pass
         if self._waits_for_permit and self._owner.is_calm:
-            return
-        ready, concurrency, undecided = self._ready, self._concurrency, self._undecided
+            return  # those that wait for it have places: nothing may overtake them
+        ready, concurrency = self._ready, self._concurrency
         limit = concurrency.limit
-        are_probes_alone = undecided.is_suspected or concurrency.is_probing
+        are_probes_alone = self._undecided.is_suspected or concurrency.is_probing
         while ready:
-            batch, step = ready[0]
+            batch, _ = planned = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
             is_full = self._busy >= limit and not self._admitted
             if (is_full or self._has_many_undecided) and not concurrency.is_probe(batch):
@@ -209,11 +207,10 @@ class Pump:
             if are_probes_alone and not self._may_send(batch):
                 self._claimer.put_back([ready.popleft()])
                 self.call_soon()
-            elif step is Step.UPDATE or self._is_prechecked(batch, step):
-                if not self._send_first():
-                    return
-            else:
+            elif not self._is_update(planned):
                 self._read_first(*ready.popleft())
+            elif not self._send_first():
+                return
         if self._busy < limit:
             self._claimer.on_places_left()
 
@@ -237,44 +234,38 @@ class Pump:
             self.call_soon()
         else:
             self._in_tasks += 1
-            read = self._precheck if step is Step.PRECHECK else self._read
-            self._tasks.start_soon(read, batch, step)
+            self._tasks.start_soon(self._read, batch, step)
 
-    def _is_prechecked(self, batch: Batch, step: Step | Finish) -> bool:
-        row = batch[0]
-        return step is Step.PRECHECK and row.is_prechecked and self._reads.is_fresh(row)
-
-    def _send_many(self) -> bool:
-        """Send the first ready batches together, if nothing but places, connections and permits
-        decides how many; False if no more can be sent at once.
-        """
-        ready = self._ready
-        if not ready or self._waits_for_permit or not self._owner.is_calm:
-            return False
-        most = min(len(ready), max(self._admitted, self._concurrency.limit - self._busy))
-        if most <= 0:
-            return False
-        permits = self._account_limiter.free(most)
-        updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, permits))
-        sendable = sum(1 for _ in updates)
-        connections = self._wire.take(sendable) if sendable else []
-        if connections:
-            self._start_first(connections)
-        if len(connections) == permits < most:
-            self._wait_for_permit()
-        return bool(connections) and not self._waits_for_permit
+    def _is_update(self, planned: Planned) -> bool:
+        """True if the next request is an update, and may be sent."""
+        batch, step = planned
+        if step is not Step.PRECHECK:
+            return step is Step.UPDATE
+        return batch[0].is_prechecked and self._reads.is_fresh(batch[0])
 
     def _send_first(self) -> bool:
-        """Send the first ready batch; False if it has to wait."""
+        """Send the first ready batch, an update; False if it has to wait.
+
+        While the account is calm, those after it leave with it: nothing but places, connections and
+        permits decides how many.
+        """
         if self._waits_for_permit:
             return False
-        if not self._account_limiter.free(1):
+        most = 1
+        if self._owner.is_calm:
+            most = min(len(self._ready), max(self._admitted, self._concurrency.limit - self._busy))
+        permits = self._account_limiter.free(most)
+        if not permits:
             self._wait_for_permit()
             return False
-        connections = self._wire.take(1)
+        updates = takewhile(self._is_update, islice(self._ready, permits))
+        connections = self._wire.take(sum(1 for _ in updates))
         if not connections:
             return self._connect_first()
         self._start_first(connections)
+        if len(connections) == permits < most:
+            self._wait_for_permit()
+            return False
         return True
 
     def _start_first(self, connections: list[Any]) -> None:
@@ -370,43 +361,29 @@ class Pump:
         return self._concurrency.may_send(batch) and self._undecided.may_send(batch)
 
     async def _read(self, batch: Batch, step: Step) -> None:
-        """Read the entity of a row that is claimed; without a permit it is put back."""
-        permit: Permit | None = None
-        try:
-            permit = await self._permit(batch)
-            if permit is not None:
-                outcome = await self._reads.read(batch[0], step, permit)
-                self._owner.on_outcome(outcome, batch, permit.left_s)
-        finally:
-            self._in_tasks -= 1
-            if permit is None:
-                self._claimer.put_back([(batch, step)])
-            else:
-                self._claimer.give_back(batch)
-                permit.on_reply()
-        self.call_soon()
+        """Read the entity of a row; without a permit it is put back.
 
-    async def _precheck(self, batch: Batch, step: Step) -> None:
-        """Precheck a row; it is then claimed and sent if it is to be sent."""
+        After a precheck it is claimed and sent if it is to be sent.
+        """
         (row,) = batch
+        is_precheck = step is Step.PRECHECK
         permit: Permit | None = None
-        is_unsent = True
-        forget_precheck(row)
+        was_read = False
         try:
             permit = await self._permit(batch)
             if permit is not None:
                 outcome = await self._reads.read(row, step, permit)
                 self._owner.on_outcome(outcome, batch, permit.left_s)
-                is_unsent = False
+                was_read = True
         finally:
             self._in_tasks -= 1
             if permit is not None:
                 permit.on_reply()
-            if is_unsent:
+            if permit is None or (is_precheck and not was_read):
                 self._claimer.put_back([(batch, step)])
-            elif not row.is_prechecked:
+            elif not (is_precheck and row.is_prechecked):
                 self._claimer.give_back(batch)
-        if row.is_prechecked:
+        if was_read and is_precheck and row.is_prechecked:
             self._claimer.claim([(batch, step)])
         self.call_soon()
 
