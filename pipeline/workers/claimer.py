@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Reversible, Sequence
+from collections.abc import Callable, Reversible, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pipeline.workers.batches import Batch, Row
@@ -75,7 +76,8 @@ class Claimer:
             self._recorder.call_when_room(self._call_soon)
             return
         ahead = self._ahead.rows(self._concurrency.limit, self.soon)
-        for batch in self._next_batches(ahead):
+        batches = iter(partial(self._owner.next_batches, ahead), [])
+        for batch in chain.from_iterable(batches):
             step = self._reads.next_step(batch)
             if step is Step.PRECHECK:
                 forget_precheck(batch[0])
@@ -86,12 +88,6 @@ class Claimer:
                 window.append((batch, step))
         if window:
             self.claim(window)
-
-    def _next_batches(self, ahead: int) -> Iterator[Batch]:
-        if self._owner.is_calm:
-            yield from self._owner.next_batches(ahead)
-        while batch := self._owner.next_batch(ahead):
-            yield batch
 
     def _make_ready(self, planned: Planned) -> None:
         batch, _ = planned
