@@ -21,6 +21,7 @@ from pipeline.http_client.wire import Wire
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.circuit_breaker import are_rows_at_fault
+from pipeline.pacing.pause_handler import PauseHandler
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
@@ -30,7 +31,6 @@ from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.dependencies import Dependencies, RequestOutcome
 from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
-from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.pump import Pump
 from pipeline.workers.read_ahead import ReadAhead
 from pipeline.workers.reads import Reads

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from pipeline.http_client.held_replies import HeldReplies
+from pipeline.http_client.reply_certainty import certain_at_s, update_typical_s
 from pipeline.http_client.wire import unmatched_reply
 from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
@@ -20,9 +22,7 @@ from pipeline.workers.answers import is_judged, is_plain_success, update_answers
 from pipeline.workers.batches import Batch, Row, request_for
 from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
-from pipeline.workers.held_replies import HeldReplies
 from pipeline.workers.own_answers import INTERRUPTED
-from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.row import (
     Facts,
     Finish,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pipeline.http_client.held_replies import when_certain
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.pacing.permits import exchange, permit_for
@@ -18,7 +19,6 @@ from pipeline.vendors.kit.contract import Missing
 from pipeline.workers.answers import update_answers
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
-from pipeline.workers.held_replies import when_certain
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.precheck import PrecheckOutcome, PrecheckPolicy, decide
 from pipeline.workers.row import (
