@@ -93,7 +93,14 @@ class AccountSender:
         self.on_stop: Callable[[], None] = lambda: None
         self._total, self._recorder = total, recorder
         self._account_limiter = account_limiter
-        self._backlog = backlog = _backlog(account, environment, recovered)
+        self._backlog = backlog = Backlog(
+            batch_size=account.batch_size,
+            replaces={op.name: op.replaces for op in account.vendor.operations},
+            in_doubt=recovered.in_doubt,
+            coalesce=environment.coalesce,
+            overtaking=recovered.overtaking,
+            sampled=int(environment.jitter() * 1000),  # a resumed run samples other rows
+        )
         self._clock = clock = environment.clock
         self._bisector = bisector = Bisector()
         self._traffic = Traffic(clock)
@@ -458,16 +465,3 @@ class AccountSender:
 
 def _one_or_none(batch: Batch) -> list[Batch]:
     return [batch] if batch else []
-
-
-def _backlog(
-    account: Account, environment: SenderEnvironment, recovered: RecoveredState
-) -> Backlog:
-    return Backlog(
-        batch_size=account.batch_size,
-        replaces={op.name: op.replaces for op in account.vendor.operations},
-        in_doubt=recovered.in_doubt,
-        coalesce=environment.coalesce,
-        overtaking=recovered.overtaking,
-        sampled=int(environment.jitter() * 1000),  # a resumed run samples other rows
-    )

@@ -190,27 +190,19 @@ class Attempts(RequestStep):
             self.call_soon()
 
     def act_on_ends(self) -> None:
-        """Act on what came of requests, in its order: on plain successes together."""
-        ended, plain = self.ended, list[InFlight]()
-        if not ended:
-            return
-        is_calm = self._owner.is_calm
-        while ended:
-            if is_calm and self._is_plain(ended[0]):
-                plain.append(ended.popleft())
-                continue
-            self._on_successes(plain)
-            plain = []
-            self.act_on_end()
-            is_calm = self._owner.is_calm
-        self._on_successes(plain)
+        """Act on what came of requests, in its order: on plain successes together.
 
-    def act_on_end(self) -> None:
-        """Act on what came of the first request that has ended.
-
-        raises  the exception that came of it, or what a bug in reading its reply raises
+        raises  the exception that came of one, or what a bug in reading its reply raises
         """
-        self._act_on(self.ended.popleft())
+        while self.ended:
+            plain = list[InFlight]()
+            if self._owner.is_calm:
+                while self.ended and self._is_plain(self.ended[0]):
+                    plain.append(self.ended.popleft())
+            if plain:
+                self._on_successes(plain)
+            else:
+                self._act_on(self.ended.popleft())
 
     def _act_on(self, request: InFlight) -> None:
         try:
@@ -271,20 +263,12 @@ class Attempts(RequestStep):
 
     def _is_plain(self, request: InFlight) -> bool:
         """True if one row was sent, and its reply is a plain success: `_on_successes` is enough."""
-        batch, came = request.batch, request.came
-        answer = self._plain.get(batch[0].job.operation)
-        return (
-            answer is not None
-            and len(batch) == 1
-            and isinstance(came, Reply)
-            and came.status == answer.http_status
-            and not (came.body or came.is_cut)
-        )
+        batch = request.batch
+        plain = self._plain.get(batch[0].job.operation)
+        return plain is not None and len(batch) == 1 and is_plain_success(plain, request.came)
 
     def _on_successes(self, requests: Sequence[InFlight]) -> None:
-        """As `act_on_end` for each of `requests`, which are plain, while the account is calm."""
-        if not requests:
-            return
+        """As `_act_on` for each of `requests`, which are plain, while the account is calm."""
         now_s = self._clock()
         self._requests.difference_update(requests)
         self._deps.concurrency.release([request.batch for request in requests])
@@ -343,8 +327,9 @@ class Attempts(RequestStep):
 
     def _answers(self, batch: Batch, reply: Reply | NoReply) -> tuple[Answer, ...]:
         operation = self._account.operation(batch[0].job.operation)
-        if is_plain_success(operation, reply):
-            return (self._plain[operation.name],) * len(batch)
+        plain = self._plain.get(operation.name)
+        if plain is not None and is_plain_success(plain, reply):
+            return (plain,) * len(batch)
         jobs = [operation.job_type.trusted(row.text) for row in batch]
         return update_answers(operation, self._account.settings, jobs, reply)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Reversible, Sequence
+from collections.abc import Reversible, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -17,22 +17,19 @@ from pipeline.workers.row import Finish, Step, forget_precheck
 
 if TYPE_CHECKING:
     from pipeline.workers.account_sender import AccountSender
+    from pipeline.workers.pump import Pump
 
 Planned = tuple[Batch, Step | Finish]
 """A batch that was taken, and its next request."""
-
-Guarded = Callable[..., None]
-"""Calls the function that it is given; an error of it ends the account's sender."""
 
 
 class Claimer:
     """Keeps some batches claimed ahead. Called back, it never waits.
 
-    guarded     calls what the recorder calls back
-    on_claimed  called after batches were claimed
+    pump   looks again after batches were claimed
 
-    ready       batches that may be sent now, in order
-    soon        as many leave so soon that they may be claimed together
+    ready  batches that may be sent now, in order
+    soon   as many leave so soon that they may be claimed together
     """
 
     def __init__(
@@ -41,10 +38,7 @@ class Claimer:
         recorder: Recorder,
         reads: Reads,
         owner: AccountSender,
-        *,
-        guarded: Guarded,
-        on_claimed: Callable[[], None],
-        call_soon: Callable[[], None],
+        pump: Pump,
     ) -> None:
         self._backlog = deps.backlog
         self._concurrency = deps.concurrency
@@ -52,10 +46,8 @@ class Claimer:
         self._recorder = recorder
         self._reads = reads
         self._owner = owner
-        self._guarded = guarded
         self.soon = 0
-        self._on_ready = on_claimed
-        self._call_soon = call_soon
+        self._pump = pump
         self._ahead = ClaimAhead()
         self._claiming: dict[int, list[Planned]] = {}  # id -> window
         self._claiming_batches = 0
@@ -73,7 +65,7 @@ class Claimer:
             return
         window: list[Planned] = []
         if self._recorder.is_full:  # maybe with results of other accounts
-            self._recorder.call_when_room(self._call_soon)
+            self._recorder.call_when_room(self._pump.call_soon)
             return
         ahead = self._ahead.rows(self._concurrency.limit, self.soon)
         batches = iter(partial(self._owner.next_batches, ahead), [])
@@ -112,7 +104,7 @@ class Claimer:
         self._recorder.claim_then(
             [row.job.row for row in rows],
             previous_states,
-            partial(self._guarded, self._on_claimed, window, rows),
+            partial(self._pump.guarded, self._on_claimed, window, rows),
         )
 
     def _on_claimed(
@@ -135,7 +127,7 @@ class Claimer:
         else:
             for planned in window:
                 self._make_ready(planned)
-        self._on_ready()
+        self._pump.look()
 
     def on_places_left(self) -> None:
         """Note that no batch is ready, although there are places for more."""

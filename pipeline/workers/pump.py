@@ -71,19 +71,11 @@ class Pump:
         self._result_writer = deps.result_writer
         self._owner = owner
         self.is_gated = deps.environment.is_gated
-        attempts.held_replies.guarded = self._guarded
+        attempts.held_replies.guarded = self.guarded
         if self.is_gated:
             attempts.held_replies.on_release = self.call_soon
         self.failure: BaseException | None = None
-        self._claimer = claimer = Claimer(
-            deps,
-            recorder,
-            reads,
-            owner,
-            guarded=self._guarded,
-            on_claimed=self._pump,
-            call_soon=self.call_soon,
-        )
+        self._claimer = claimer = Claimer(deps, recorder, reads, owner, self)
         self._ready = claimer.ready
         attempts.give_back, attempts.call_soon = claimer.give_back, self.call_soon
         self._in_tasks = 0  # reads, and connections being opened
@@ -132,7 +124,7 @@ class Pump:
         Only once `run` has ended.
         """
         while self._attempts.ended:
-            self._guarded(self._attempts.act_on_end)
+            self.guarded(self._attempts.act_on_ends)
         self._attempts.abort()
         self._claimer.release()
 
@@ -147,16 +139,16 @@ class Pump:
             return
         self._is_called_soon = True
         if self._waits_for_permit and self._is_patient:  # mostly it comes before that
-            self._loop.call_later(SOON_S, self._guarded, self._on_call)
+            self._loop.call_later(SOON_S, self.guarded, self._on_call)
         else:
-            self._loop.call_soon(self._guarded, self._on_call)
+            self._loop.call_soon(self.guarded, self._on_call)
 
     def _on_call(self) -> None:
         ended = len(self._attempts.ended)
         if ended > self._seen_ends and not (self._waits_for_permit or self._is_patient):
             # more may come in the next turn, and many cost little more
             self._seen_ends = ended
-            self._loop.call_soon(self._guarded, self._on_call)
+            self._loop.call_soon(self.guarded, self._on_call)
             return
         if self._is_called_soon:  # else a permit came first
             self._act()
@@ -165,11 +157,12 @@ class Pump:
         self._seen_ends = 0
         self._is_called_soon = False
         self._attempts.act_on_ends()
-        self._pump()
+        self.look()
         if self._is_patient and not self._waits_for_permit:
             self._keep_patience()
 
-    def _pump(self) -> None:
+    def look(self) -> None:
+        """Take and send what can be taken and sent now."""
         if not self._is_running:
             return
         if self._is_stopping:
@@ -181,7 +174,7 @@ class Pump:
         if not self._concurrency.taken:
             self._owner.on_idle()
 
-    def _guarded(self, act: Callable[..., None], *given: Any) -> None:
+    def guarded(self, act: Callable[..., None], *given: Any) -> None:
         """Call `act`; an error of it ends `run`, for nobody awaits a callback."""
         try:
             act(*given)
@@ -297,8 +290,8 @@ class Pump:
         self._waits_for_permit = False
         before_s, self._permit_s = self._permit_s, self._clock()
         if self._claimer.is_low:  # all that arrived before the last permit was read meanwhile
-            self._guarded(self._attempts.held_replies.release, before_s)
-        self._guarded(self._act)
+            self.guarded(self._attempts.held_replies.release, before_s)
+        self.guarded(self._act)
 
     def _keep_patience(self) -> None:
         """Stay patient for a while, although something else than the quota holds rows back."""
