@@ -29,6 +29,7 @@ from pipeline.workers.batches import Batch, Row, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.entity_queue import EntityQueue
 from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pump import Pump
@@ -93,14 +94,15 @@ class AccountSender:
         self.on_stop: Callable[[], None] = lambda: None
         self._total, self._recorder = total, recorder
         self._account_limiter = account_limiter
-        self._backlog = backlog = Backlog(
+        rows = EntityQueue(
             batch_size=account.batch_size,
             replaces={op.name: op.replaces for op in account.vendor.operations},
             in_doubt=recovered.in_doubt,
             coalesce=environment.coalesce,
             overtaking=recovered.overtaking,
-            sampled=int(environment.jitter() * 1000),  # a resumed run samples other rows
         )
+        sampled = int(environment.jitter() * 1000)  # a resumed run samples other rows
+        self._backlog = backlog = Backlog(rows, sampled=sampled)
         self._clock = clock = environment.clock
         self._bisector = bisector = Bisector()
         self._traffic = Traffic(clock)
@@ -287,7 +289,7 @@ class AccountSender:
         for batch in islice(iter(take, []), most):
             if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
                 # a group that gets no reply is split, and its many rows would all end late
-                backlog.reopen(batch[1:])
+                backlog.rows.reopen(batch[1:])
                 del batch[1:]
             is_early = not may_be_claimed(batch, room - len(batches), places - len(batches))
             if is_early and not undecided.is_suspected:
@@ -299,7 +301,7 @@ class AccountSender:
     @property
     def _are_all_held(self) -> bool:
         """True if rows were given out, and all that have not ended are held."""
-        return 0 < self._undecided.count == self._backlog.failing
+        return 0 < self._undecided.count == self._backlog.rows.failing
 
     def _are_rows_at_fault(self, answered: int) -> bool:
         """True if the failing rows are at fault after a long outage, not the vendor.
@@ -308,7 +310,7 @@ class AccountSender:
         """
         return are_rows_at_fault(
             answered=answered + sum(self._reader.ended_before[status] for status in ANSWERED),
-            failing=self._backlog.failing,
+            failing=self._backlog.rows.failing,
             may_others_go=self._backlog.has_unsent(),
             is_resumed=bool(self._in_doubt_before),
         )

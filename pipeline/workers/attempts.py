@@ -292,7 +292,7 @@ class Attempts(RequestStep):
     def _is_urgent(self, requests: Sequence[InFlight]) -> bool:
         """True if a row or the run's end waits for these, or a kill would leave one in doubt."""
         rows = [request.batch[0] for request in requests]
-        is_awaited = self._backlog.are_awaited(rows) or not self._backlog.has_others
+        is_awaited = self._backlog.rows.are_awaited(rows) or not self._backlog.has_others
         return is_awaited or not all(row.is_repeatable for row in rows)
 
     # Decisions...
