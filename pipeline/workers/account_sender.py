@@ -28,7 +28,7 @@ from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.entity_queue import EntityQueue
 from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
@@ -121,8 +121,11 @@ class AccountSender:
             backlog, self._result_writer, fail_fast, clock, recovered.refused
         )
         deps = Dependencies(
+            owner=self,
             account=account,
             wire=wire,
+            account_limiter=account_limiter,
+            recorder=recorder,
             concurrency=self._concurrency,
             environment=environment,
             traffic=self._traffic,
@@ -130,9 +133,9 @@ class AccountSender:
             result_writer=self._result_writer,
             undecided=self._undecided,
         )
-        self._attempts = Attempts(deps, bisector, account_limiter, self)
-        self._reads = Reads(deps, environment.prechecks, lambda: account_limiter.per_second)
-        self._pump = Pump(deps, account_limiter, recorder, self._attempts, self._reads, owner=self)
+        self._attempts = Attempts(deps, bisector)
+        self._reads = Reads(deps)
+        self._pump = Pump(deps, self._attempts, self._reads)
         backlog.on_news = self._pump.call_soon
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
@@ -360,7 +363,7 @@ class AccountSender:
     async def _can_read_known_row(self) -> bool:
         """Read the entity of an updated row; True if the credentials still work for reads."""
         row = self._undecided.updated_row
-        return row is not None and await self._reads.can_read_now(row, self._account_limiter)
+        return row is not None and await self._reads.can_read_now(row)
 
     def _send_only_probes(self) -> None:
         """Put the rows back that wait to be sent, and those whose reads wait for permits."""
@@ -382,43 +385,40 @@ class AccountSender:
         )
 
     def on_successes(self, last: Row, latest_s: float) -> None:
-        """As `on_outcome` for updates of one row that were OK, while `is_calm`.
+        """As `on_answers` for updates of one row that were OK, while `is_calm`.
 
         last      the row of the last of them
         latest_s  when the last one was sent
         """
         self._undecided.on_success(last, latest_s)
 
-    def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
-        """A request for `batch`, sent at `sent_s`, has ended; None if it was not sent after all.
+    def on_answers(
+        self, batch: Batch, answers: Sequence[Answer], sent_s: float, *, is_read: bool = False
+    ) -> None:
+        """Let other rows go after the first reply, and stop the account if an answer requires it.
 
-        Lets other rows go after the first reply, and stops the account if an answer requires it.
+        answers  the distinct answers to a request for `batch`, sent at `sent_s`
+        is_read  True for a read: a refusal says nothing about updates
         """
-        if outcome is None:
-            return
         was_known = self._is_open and self._undecided.fail_fast.is_over
         if not self._traffic.has_reply:
-            self._on_no_reply(outcome, batch)
+            self._on_no_reply(batch, answers)
         elif not self._is_open:
             self._is_open = True
             self._reader.read_far(enabled=self._undecided.is_suspected)
         was_suspected = self._undecided.is_suspected
-        self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
-        is_ok = True
-        for answer in outcome.answers:
-            is_ok = is_ok and answer.verdict is Verdict.OK
+        self._undecided.on_answer(batch, answers, sent_s, is_read=is_read)
+        for answer in answers:
             self._stop_if_pointless(answer)
         is_known = self._is_open and self._undecided.fail_fast.is_over
         if is_known and not was_known and self.stopped is None:
             self.on_open()
-        if is_ok and not was_suspected:
-            return  # a success raises no suspicion
         if self._undecided.is_suspected != was_suspected:
             self._on_suspicion(is_suspected=not was_suspected)
 
-    def _on_no_reply(self, outcome: RequestOutcome, batch: Batch) -> None:
+    def _on_no_reply(self, batch: Batch, answers: Sequence[Answer]) -> None:
         """Note that this request, like all before it, got no reply."""
-        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in outcome.answers)
+        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in answers)
         is_known = self._was_sent_before(batch) and may_have_arrived
         self._first.on_no_reply(batch[0].job.entity, is_known=is_known)
         self._reader.read_far(enabled=True)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.http_client.held_replies import HeldReplies
 from pipeline.http_client.reply_certainty import certain_at_s, update_typical_s
@@ -21,7 +21,7 @@ from pipeline.pacing.margin import arrival_s
 from pipeline.workers.answers import is_judged, is_plain_success, update_answers
 from pipeline.workers.batches import Batch, Row, request_for
 from pipeline.workers.bisection import Bisector, GroupParts
-from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
+from pipeline.workers.dependencies import Dependencies, RequestStep
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.row import (
     Facts,
@@ -37,9 +37,6 @@ from pipeline.workers.row import (
     on_lost_turn,
     on_sent,
 )
-
-if TYPE_CHECKING:
-    from pipeline.workers.account_sender import AccountSender
 
 
 class InFlight(Permit):
@@ -93,17 +90,9 @@ class Attempts(RequestStep):
     ended      requests that have ended, in this order, and that nothing has followed from yet
     """
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        bisector: Bisector,
-        account_limiter: AccountLimiter,
-        owner: AccountSender,
-    ) -> None:
+    def __init__(self, deps: Dependencies, bisector: Bisector) -> None:
         super().__init__(deps)
         self._bisector = bisector
-        self._account_limiter = account_limiter
-        self._owner = owner
         self._plain = {
             op.name: Answer(Verdict.OK, Effect.APPLIED, op.plain_success)
             for op in deps.account.vendor.operations
@@ -206,8 +195,7 @@ class Attempts(RequestStep):
 
     def _act_on(self, request: InFlight) -> None:
         try:
-            outcome = self._on_end(request, request.batch)
-            self._owner.on_outcome(outcome, request.batch, request.left_s)
+            self._on_end(request, request.batch)
         finally:
             self._end(request)
 
@@ -226,8 +214,7 @@ class Attempts(RequestStep):
                 self._result_writer.on_stop(row, INTERRUPTED.message)
             self._end(request)
 
-    def _on_end(self, request: InFlight, batch: Batch) -> RequestOutcome | None:
-        """Act on what came of a request; None if it was not sent."""
+    def _on_end(self, request: InFlight, batch: Batch) -> None:
         self._deps.traffic.on_end()
         reply = request.came
         if reply is None or isinstance(reply, Exception):
@@ -243,7 +230,7 @@ class Attempts(RequestStep):
             for row in batch:
                 on_lost_turn(row)
             self._backlog.put_back(batch)
-            return None
+            return
         now_s = self._clock()
         took_s = now_s - request.left_s
         self._deps.traffic.add_latencies([took_s])
@@ -259,7 +246,7 @@ class Attempts(RequestStep):
             self._hold([request], request.left_s, now_s, is_urgent=True)
         else:
             self._decide([request])
-        return RequestOutcome(distinct, is_read=False)
+        self._owner.on_answers(batch, distinct, request.left_s)
 
     def _is_plain(self, request: InFlight) -> bool:
         """True if one row was sent, and its reply is a plain success: `_on_successes` is enough."""

@@ -12,11 +12,9 @@ from pipeline.workers.batches import Batch, Row
 from pipeline.workers.claim_ahead import ClaimAhead
 from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.reads import Reads
-from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import Finish, Step, forget_precheck
 
 if TYPE_CHECKING:
-    from pipeline.workers.account_sender import AccountSender
     from pipeline.workers.pump import Pump
 
 Planned = tuple[Batch, Step | Finish]
@@ -32,20 +30,13 @@ class Claimer:
     soon   as many leave so soon that they may be claimed together
     """
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        recorder: Recorder,
-        reads: Reads,
-        owner: AccountSender,
-        pump: Pump,
-    ) -> None:
+    def __init__(self, deps: Dependencies, reads: Reads, pump: Pump) -> None:
         self._backlog = deps.backlog
         self._concurrency = deps.concurrency
         self._undecided = deps.undecided
-        self._recorder = recorder
+        self._recorder = deps.recorder
         self._reads = reads
-        self._owner = owner
+        self._owner = deps.owner
         self.soon = 0
         self._pump = pump
         self._ahead = ClaimAhead()

@@ -11,14 +11,14 @@ import asyncio
 import math
 from collections.abc import Callable
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from pipeline.http_client.patient_loop import PatientLoop
 from pipeline.model import NoReply
-from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.pacing.permits import permit_for
 from pipeline.pacing.spacing import CATCH_UP_S
 from pipeline.workers.attempts import Attempts
@@ -27,11 +27,7 @@ from pipeline.workers.claimer import Claimer, Planned
 from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.patience import Together, rows_ahead, together
 from pipeline.workers.reads import Reads
-from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import Finish, Step
-
-if TYPE_CHECKING:
-    from pipeline.workers.account_sender import AccountSender
 
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
@@ -51,31 +47,22 @@ class Pump:
     failure   the error that ended it; None if none did
     """
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        account_limiter: AccountLimiter,
-        recorder: Recorder,
-        attempts: Attempts,
-        reads: Reads,
-        *,
-        owner: AccountSender,
-    ) -> None:
+    def __init__(self, deps: Dependencies, attempts: Attempts, reads: Reads) -> None:
         self._wire = deps.wire
         self._concurrency = deps.concurrency
         self._undecided = deps.undecided
         self._clock = deps.environment.clock
-        self._account_limiter = account_limiter
+        self._account_limiter = deps.account_limiter
         self._attempts = attempts
         self._reads = reads
         self._result_writer = deps.result_writer
-        self._owner = owner
+        self._owner = deps.owner
         self.is_gated = deps.environment.is_gated
         attempts.held_replies.guarded = self.guarded
         if self.is_gated:
             attempts.held_replies.on_release = self.call_soon
         self.failure: BaseException | None = None
-        self._claimer = claimer = Claimer(deps, recorder, reads, owner, self)
+        self._claimer = claimer = Claimer(deps, reads, self)
         self._ready = claimer.ready
         attempts.give_back, attempts.call_soon = claimer.give_back, self.call_soon
         self._in_tasks = 0  # reads, and connections being opened
@@ -365,8 +352,7 @@ class Pump:
         try:
             permit = await self._permit(batch)
             if permit is not None:
-                outcome = await self._reads.read(row, step, permit)
-                self._owner.on_outcome(outcome, batch, permit.left_s)
+                await self._reads.read(batch, step, permit)
                 was_read = True
         finally:
             self._in_tasks -= 1
