@@ -262,9 +262,8 @@ class AccountSender:
                 return (Source.ANY,)
             return (Source.SENT,) if concurrency.taken else (Source.SENT, Source.SAMPLE)
         last = Source.ANY if self._are_all_held else Source.SENT
-        if (
-            self._first.needs_another
-        ):  # rows that no process has sent may be among those that are being read
+        if self._first.needs_another:
+            # rows that no process has sent may be among those that are being read
             return () if backlog.needs_more else (Source.NEWS, Source.SAMPLE, last)
         may_have_news = undecided.refused_before and backlog.is_untouched
         return (Source.NEWS, last) if may_have_news else (last,)
