@@ -31,7 +31,6 @@ from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.entity_queue import EntityQueue
 from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
-from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pump import Pump
 from pipeline.workers.read_ahead import ReadAhead
 from pipeline.workers.reads import Reads
@@ -49,7 +48,7 @@ ANSWERED = (Status.UPDATED, Status.REJECTED)
 """Statuses of rows that the vendor has answered."""
 
 
-class Source(Enum):
+class RowSource(Enum):
     """Where the next rows of an account come from."""
 
     ANY = "the next rows"
@@ -94,15 +93,7 @@ class AccountSender:
         self.on_stop: Callable[[], None] = lambda: None
         self._total, self._recorder = total, recorder
         self._account_limiter = account_limiter
-        rows = EntityQueue(
-            batch_size=account.batch_size,
-            replaces={op.name: op.replaces for op in account.vendor.operations},
-            in_doubt=recovered.in_doubt,
-            coalesce=environment.coalesce,
-            overtaking=recovered.overtaking,
-        )
-        sampled = int(environment.jitter() * 1000)  # a resumed run samples other rows
-        self._backlog = backlog = Backlog(rows, sampled=sampled)
+        self._backlog = backlog = _backlog(account, environment, recovered)
         self._clock = clock = environment.clock
         self._bisector = bisector = Bisector()
         self._traffic = Traffic(clock)
@@ -116,10 +107,7 @@ class AccountSender:
             at_fault=self._are_rows_at_fault,
             patience_s=account.max_outage_s,
         )
-        fail_fast = FailFastCheck(environment.fail_fast_after)
-        self._undecided = Undecided(
-            backlog, self._result_writer, fail_fast, clock, recovered.refused
-        )
+        self._undecided = Undecided(backlog, self._result_writer, environment, recovered.refused)
         deps = Dependencies(
             owner=self,
             account=account,
@@ -241,7 +229,7 @@ class AccountSender:
             concurrency.acquire(batches)
         return batches
 
-    def _sources(self) -> tuple[Source, ...]:
+    def _sources(self) -> tuple[RowSource, ...]:
         """Return where the next rows come from: the first of these that has any.
 
         | the account | the next rows |
@@ -256,30 +244,30 @@ class AccountSender:
         concurrency, undecided, backlog = self._concurrency, self._undecided, self._backlog
         if undecided.is_suspected:
             is_due = undecided.probe is None and not backlog.needs_more
-            return (Source.NEWS, Source.GROUP, Source.SENT) if is_due else ()
+            return (RowSource.NEWS, RowSource.GROUP, RowSource.SENT) if is_due else ()
         if self._is_open:
             if not self._keeps_last_rows:
-                return (Source.ANY,)
-            return (Source.SENT,) if concurrency.taken else (Source.SENT, Source.SAMPLE)
-        last = Source.ANY if self._are_all_held else Source.SENT
+                return (RowSource.ANY,)
+            return (RowSource.SENT,) if concurrency.taken else (RowSource.SENT, RowSource.SAMPLE)
+        last = RowSource.ANY if self._are_all_held else RowSource.SENT
         if self._first.needs_another:
             # rows that no process has sent may be among those that are being read
-            return () if backlog.needs_more else (Source.NEWS, Source.SAMPLE, last)
+            return () if backlog.needs_more else (RowSource.NEWS, RowSource.SAMPLE, last)
         may_have_news = undecided.refused_before and backlog.is_untouched
-        return (Source.NEWS, last) if may_have_news else (last,)
+        return (RowSource.NEWS, last) if may_have_news else (last,)
 
-    def _take(self, source: Source, most: int) -> list[Batch]:
+    def _take(self, source: RowSource, most: int) -> list[Batch]:
         """Take the next batches from `source`, while the vendor is down those of a probe."""
         concurrency, undecided, backlog = self._concurrency, self._undecided, self._backlog
-        if source is Source.GROUP:
+        if source is RowSource.GROUP:
             return _one_or_none(undecided.row_of_held_group())
-        if source is Source.SAMPLE:
+        if source is RowSource.SAMPLE:
             return _one_or_none(backlog.sample_one())
-        if source is Source.NEWS:
+        if source is RowSource.NEWS:
             is_one_lost = self._first.needs_another and not undecided.is_suspected
             lost = self._in_doubt_before if is_one_lost else frozenset()
             return _one_or_none(backlog.sample_one(lost.union(undecided.refused_before)))
-        fresh = source is Source.ANY or backlog.is_untouched
+        fresh = source is RowSource.ANY or backlog.is_untouched
         fresh = fresh and len(self._bisector) < MAX_HELD
         if (probe := concurrency.next_probe) is not None:
             return _one_or_none(backlog.probe(probe, fresh=fresh))
@@ -466,3 +454,16 @@ class AccountSender:
 
 def _one_or_none(batch: Batch) -> list[Batch]:
     return [batch] if batch else []
+
+
+def _backlog(
+    account: Account, environment: SenderEnvironment, recovered: RecoveredState
+) -> Backlog:
+    rows = EntityQueue(
+        batch_size=account.batch_size,
+        replaces={op.name: op.replaces for op in account.vendor.operations},
+        in_doubt=recovered.in_doubt,
+        coalesce=environment.coalesce,
+        overtaking=recovered.overtaking,
+    )
+    return Backlog(rows, sampled=int(environment.jitter() * 1000))  # a resumed run: other rows
