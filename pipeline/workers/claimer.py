@@ -41,13 +41,12 @@ class Claimer:
         self._pump = pump
         self._ahead = ClaimAhead()
         self._claiming: dict[int, list[Planned]] = {}  # id -> window
-        self._claiming_batches = 0
         self.ready: deque[Planned] = deque()
 
     @property
     def is_low(self) -> bool:
         """True if `take` would take batches, if there are any."""
-        waiting = len(self.ready) + self._claiming_batches
+        waiting = len(self.ready) + sum(map(len, self._claiming.values()))
         return self._ahead.is_low(self._concurrency.limit, waiting, self.soon)
 
     def take(self) -> None:
@@ -91,7 +90,6 @@ class Claimer:
         for row in rows:
             row.is_claimed = True  # if it is released meanwhile, the claim may be on record or not
         self._claiming[id(window)] = window
-        self._claiming_batches += len(window)
         self._recorder.claim_then(
             [row.job.row for row in rows],
             previous_states,
@@ -106,7 +104,6 @@ class Claimer:
     ) -> None:
         if self._claiming.pop(id(window), None) is None:
             return  # they were put back meanwhile
-        self._claiming_batches -= len(window)
         if not is_recorded:
             for row in rows:
                 row.is_claimed = False
