@@ -25,7 +25,7 @@ from pipeline.pacing.pause_handler import PauseHandler
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
-from pipeline.workers.batches import Batch, Row, may_be_claimed
+from pipeline.workers.batches import Batch, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.dependencies import Dependencies
@@ -370,14 +370,6 @@ class AccountSender:
             and self._account_limiter.is_plain
             and not self._pump.is_gated
         )
-
-    def on_successes(self, last: Row, latest_s: float) -> None:
-        """As `on_answers` for updates of one row that were OK, while `is_calm`.
-
-        last      the row of the last of them
-        latest_s  when the last one was sent
-        """
-        self._undecided.on_success(last, latest_s)
 
     def on_answers(
         self, batch: Batch, answers: Sequence[Answer], sent_s: float, *, is_read: bool = False

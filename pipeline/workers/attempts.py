@@ -274,7 +274,7 @@ class Attempts(RequestStep):
         if held:
             self._hold(held, latest_s, now_s, is_urgent=self._is_urgent(held))
         self._decide(certain)
-        self._owner.on_successes(requests[-1].batch[0], latest_s)
+        self._deps.undecided.on_success(requests[-1].batch[0], latest_s)
 
     def _is_urgent(self, requests: Sequence[InFlight]) -> bool:
         """True if a row or the run's end waits for these, or a kill would leave one in doubt."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable
 from functools import partial
 from itertools import count
 
-from pipeline.workers.batches import Batch, Row, may_be_claimed
+from pipeline.workers.batches import Batch, Row
 from pipeline.workers.entity_queue import EntityQueue
 from pipeline.workers.probes import ProbeKind, ahead, place, turns
 
@@ -151,16 +151,6 @@ class Backlog:
         if self._retrying and self._retrying[0][0] <= now_s:
             return self._next_retry()
         return self._next_other() if fresh or self._ready else []
-
-    def next_many(self, now_s: float, most: int, room: int, places: int) -> list[Batch]:
-        """Take batches as `next` does, at most `most`; for the others see `may_be_claimed`."""
-        taken: list[Batch] = []
-        while len(taken) < most and (batch := self.next(now_s)):
-            if not may_be_claimed(batch, room - len(taken), places - len(taken)):
-                self.put_back(batch)
-                break
-            taken.append(batch)
-        return taken
 
     def _next_other(self) -> Batch:
         return self._ready.popleft() if self._ready else self.rows.take()
