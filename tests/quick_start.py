@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import fcntl
 import gc
 import importlib
 import inspect
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 COMMAND = [sys.executable, "-m", "pipeline"]
+DECODER = [sys.executable, "-m", "pipeline.loader.decode_check"]
 CODE = [sys.executable, "-c"]
 STARTS_WORKERS = "--workers"
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -41,11 +43,18 @@ VARIABLE = "TESTS_START_ANEW"
 """If it is set, each start imports the package."""
 AT_IMPORT = ("PYTHON", "LC_", "LANG", "TZ", "LD_", "MALLOC", "POLARS", "_RJEM", VARIABLE)
 """Prefixes of variables that a process reads before its first line, or as it imports."""
+OPEN_FILES = 256
+"""No process of the tests has more."""
+PASSED = 8
+"""Descriptors that a process can get at its start: its streams and others."""
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = ("pipeline.airflow.", "pipeline.ray.")
 """Modules that need what is not installed here."""
 LATER = ("anyio._backends._asyncio", "polars._utils.parquet", "rich.status", "rich._emoji_codes")
 """Modules of others that a run imports once it needs them."""
+
+processes: list[subprocess.Popen[Any]] = []
+"""Those that this one has started and that may still run."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH = struct.Struct("!I")
@@ -60,6 +69,7 @@ class QuickPopen(subprocess.Popen[Any]):
         anew = super()._execute_child  # type: ignore[misc]
         names = list(inspect.signature(anew).parameters)
         asked = dict(zip(names, given, strict=True))
+        processes.append(self)
         if not _can_fork(asked):
             anew(*given)
             return
@@ -70,10 +80,39 @@ class QuickPopen(subprocess.Popen[Any]):
             folder=os.fspath(asked["cwd"] or Path.cwd()),
             environ=os.environ if asked["env"] is None else asked["env"],
             is_leader=asked["start_new_session"],
+            passed=asked["pass_fds"],
         )
         self._child_created = True
         ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(asked[name] for name in ends))  # type: ignore[attr-defined]
+
+
+def _with_quick_popen(function: types.FunctionType) -> Any:
+    names = {**vars(subprocess), "Popen": QuickPopen}
+    found = types.FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    found.__kwdefaults__ = function.__kwdefaults__
+    return found
+
+
+QUICK_SUBPROCESS = types.SimpleNamespace(
+    **{**vars(subprocess), "Popen": QuickPopen, "run": _with_quick_popen(subprocess.run)}
+)
+"""`subprocess` for a module of the pipeline that starts processes."""
+
+
+def end_processes(after: int) -> None:
+    """Kill what was started after so many processes, and close its streams."""
+    for process in processes[after:]:
+        if process.pid and process.poll() is None:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # nobody reads what was written to it
+                    stream.close()
+    del processes[after:]
 
 
 def _can_fork(asked: Mapping[str, Any]) -> bool:
@@ -81,8 +120,9 @@ def _can_fork(asked: Mapping[str, Any]) -> bool:
     return (
         sys.platform == "linux"
         and isinstance(words, list)
-        and (words[: len(COMMAND)] == COMMAND or words[: len(CODE)] == CODE)
-        and not any(asked[name] for name in ("preexec_fn", "pass_fds", "shell", "executable"))
+        and any(words[: len(each)] == each for each in (COMMAND, CODE, DECODER))
+        and not any(asked[name] for name in ("preexec_fn", "shell", "executable"))
+        and all(number < OPEN_FILES for number in asked["pass_fds"] or ())
         and VARIABLE not in os.environ
         and _at_import(env) == _at_import(os.environ)
     )
@@ -110,13 +150,17 @@ def _server() -> _Server:
         process.wait()
 
     atexit.register(close)
-    return _Server(ours)
+    return _Server(ours, process.pid)
 
 
 class _Server:
-    """The other end of the socket."""
+    """The other end of the socket.
 
-    def __init__(self, ours: socket.socket) -> None:
+    pid  of the server
+    """
+
+    def __init__(self, ours: socket.socket, pid: int) -> None:
+        self.pid = pid
         self._lock = threading.Lock()
         self._socket = ours
 
@@ -128,6 +172,7 @@ class _Server:
         folder: str,
         environ: Mapping[str, str],
         is_leader: bool,
+        passed: Sequence[int] = (),
     ) -> int:
         """The number of the process, which is a child of this one."""
         asked = {
@@ -135,15 +180,21 @@ class _Server:
             "folder": folder,
             "environ": dict(environ),
             "is_leader": is_leader,
+            "passed": [*passed],
             "umask": _umask(),
         }
         message = json.dumps(asked).encode()
         with self._lock:
             _adopt_orphans(True)  # so that what the server forks becomes a child of this process
             try:
-                socket.send_fds(self._socket, [_LENGTH.pack(len(message))], streams)
+                socket.send_fds(self._socket, [_LENGTH.pack(len(message))], [*streams, *passed])
                 self._socket.sendall(message)
                 return _LENGTH.unpack(_exactly(self._socket, _LENGTH.size))[0]
+            except BaseException:
+                # for example a test's time is up: the next one would read the answer to this one
+                self._socket.close()
+                _server.cache_clear()
+                raise
             finally:
                 _adopt_orphans(False)
 
@@ -176,7 +227,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 def _serve(connection: socket.socket) -> dict[str, Any] | None:
     """Returns in each process that is started, with what was asked; in the server at the end."""
     while True:
-        length, streams, _, _ = socket.recv_fds(connection, _LENGTH.size, 3)
+        length, streams, _, _ = socket.recv_fds(connection, _LENGTH.size, PASSED)
         if not length:
             return None
         asked = json.loads(_exactly(connection, _LENGTH.unpack(length)[0]))
@@ -191,7 +242,12 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
             os.write(writes, _LENGTH.pack(pid))
             os._exit(0)  # the other one is an orphan now, and goes to the tests
         os.waitpid(between, 0)
-        connection.sendall(os.read(reads, _LENGTH.size))
+        pid = os.read(reads, _LENGTH.size)
+        try:
+            connection.sendall(pid)
+        except OSError:  # who asked has given up
+            os.kill(_LENGTH.unpack(pid)[0], signal.SIGKILL)
+            return None
         for number in (reads, writes, *streams):
             os.close(number)
 
@@ -200,9 +256,13 @@ def _become(asked: Mapping[str, Any], streams: list[int]) -> None:
     """What a process has from its parent, as if it were started by the tests."""
     if asked["is_leader"]:
         os.setsid()
-    for number, stream in enumerate(streams):
+    kept = [fcntl.fcntl(each, fcntl.F_DUPFD, OPEN_FILES) for each in streams[3:]]
+    for number, stream in enumerate(streams[:3]):
         os.dup2(stream, number)
-    os.closerange(3, 256)
+    os.closerange(3, OPEN_FILES)
+    for number, each in zip(asked["passed"], kept, strict=True):
+        os.dup2(each, number)
+        os.close(each)
     os.chdir(asked["folder"])
     os.umask(asked["umask"])
     os.environ.clear()
@@ -254,7 +314,8 @@ def _serve_workers() -> dict[str, Any] | None:
     started what was asked; the server ends with this one.
     """
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         ours.close()
         for each in ENDING:
             signal.signal(each, signal.SIG_IGN)
@@ -267,8 +328,8 @@ def _serve_workers() -> dict[str, Any] | None:
             os._exit(0)
         return started
     theirs.close()
-    server = _Server(ours)
-    globals()["_server"] = lambda: server
+    server = _Server(ours, pid)
+    globals()["_server"] = cache(lambda: server)
     subprocess.Popen = QuickPopen  # type: ignore[misc]
     return None
 
@@ -276,7 +337,9 @@ def _serve_workers() -> dict[str, Any] | None:
 def _run(words: Sequence[str]) -> None:
     """What the interpreter does with these words."""
     if words[0] == "-m":
-        runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+        if words[1:2] == DECODER[2:]:
+            del sys.modules[words[1]]  # it runs anew, as it does elsewhere
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         exec(compile(words[1], "<string>", "exec"), main.__dict__)  # noqa: S102 - of a test

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import WAITING_LONG, WAITING_UP_TO, spread
+from tests.conftest import TOGETHER, WAITING_LONG, WAITING_UP_TO, spread
 
 ROOT = Path(__file__).parent.parent
 APART_S = 2.1  # more than the two seconds that are the coarsest step of a stored time (zip)
@@ -32,7 +32,6 @@ def _collecting(seed: int, zone: str, folder: Path, listing: Path) -> subprocess
         )
 
 
-@pytest.mark.timeout(600)  # two collections of all tests, on a machine with other work to do
 def test_two_processes_collect_the_same_names(tmp_path: Path) -> None:
     collecting, listings = [], []
     for seed, zone in ((1, "UTC"), (2, "Pacific/Kiritimati")):  # a day apart for half of the day
@@ -61,3 +60,10 @@ def test_no_process_has_a_long_wait_near_its_end(waiting: int, others: int, proc
     if others > waiting:
         ends = [n % size / size for n, each in enumerate(found) if each.path.name in WAITING_LONG]
         assert all(end <= WAITING_UP_TO + 1 / size for end in ends)
+
+
+def test_one_process_takes_what_belongs_together() -> None:
+    paths = [*[f"{min(TOGETHER)}/test_a.py"] * 20, *[min(WAITING_LONG)] * 300, *["test_b.py"] * 900]
+    items = [SimpleNamespace(path=Path(each)) for each in paths]
+    first = spread(items, 8)[: len(items) // 8]
+    assert sum(each.path.parent.name in TOGETHER for each in first) == 20

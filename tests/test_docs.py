@@ -250,7 +250,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("page", DOCS, ids=name_of)
-@pytest.mark.timeout(600)
 def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     shutil.copytree(ROOT / "inputs", folder / "inputs")
     is_installed = page.name == "README.md" and page.parent == ROOT

@@ -64,7 +64,7 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "reporter", "store.files", "store.parquet", "polars", "pydantic", "rich"),
         *("jinja2", "markupsafe"),  # the pages
     },
-    "config": {"model", "vendors", "store", "pydantic"},
+    "config": {"model", "vendors", "store", "http_client.tls", "pydantic"},
     "runs": {"model", "vendors", "store", "loader", "config", "pydantic"},
     "run": {
         *(

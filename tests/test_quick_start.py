@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 
 import pytest
 
+from tests import quick_start
 from tests.cli.command import ended, environment, start, start_anew
-from tests.quick_start import CODE, COMMAND, QuickPopen, _can_fork
-from tests.waiting import until
+from tests.quick_start import (
+    CODE,
+    COMMAND,
+    DECODER,
+    QuickPopen,
+    _can_fork,
+    end_processes,
+    processes,
+)
+from tests.waiting import WITHIN_S, until
 from tests.workplace import configure, coupon, drop
 
 
@@ -46,7 +56,7 @@ def test_it_is_a_child_that_signals_reach(number: signal.Signals, code: int) -> 
         assert b"quick_start" in Path(f"/proc/{process.pid}/cmdline").read_bytes()  # forked
         process.send_signal(number)
         process.stdout.read()
-        assert process.wait(30) == code
+        assert process.wait(WITHIN_S) == code
 
 
 def test_it_has_no_file_of_the_tests_but_its_streams(tmp_path: Path) -> None:
@@ -75,10 +85,35 @@ def test_code_runs_as_the_interpreter_runs_it(tmp_path: Path, code: str, end: in
         begin([*CODE, code, "a", "b"], cwd=tmp_path, text=True, stdout=PIPE, stderr=PIPE)
         for begin in (QuickPopen, subprocess.Popen)
     )
-    said, told = quick.communicate(timeout=90), anew.communicate(timeout=90)
+    said, told = quick.communicate(timeout=WITHIN_S), anew.communicate(timeout=WITHIN_S)
     assert (quick.returncode, said[0]) == (anew.returncode, told[0])
     assert quick.returncode == end
     assert said[1].splitlines()[-1:] == told[1].splitlines()[-1:]  # a traceback's end
+
+
+def test_a_decoder_reads_the_descriptor_that_it_is_given(tmp_path: Path) -> None:
+    with (tmp_path / "a.parquet").open("w+b") as file:
+        file.write(b"PAR1 and nothing else")
+        file.flush()
+        words = [*DECODER, str(file.fileno()), "a.parquet", "21"]
+        quick, anew = (
+            begin(words, stdout=PIPE, pass_fds=[file.fileno()])
+            for begin in (QuickPopen, subprocess.Popen)
+        )
+        said, told = quick.communicate(timeout=90), anew.communicate(timeout=90)
+    assert (quick.returncode, said) == (anew.returncode, told)
+    assert b"a.parquet" in said[0]
+
+
+def test_what_a_test_leaves_running_can_be_ended() -> None:
+    before = len(processes)
+    process = QuickPopen([*CODE, "print('begun', flush=True); input()"], stdin=PIPE, stdout=PIPE)
+    assert process.stdout.readline()
+    end_processes(before)
+    assert process.returncode == -signal.SIGKILL
+    assert process.stdin.closed
+    assert process.stdout.closed
+    assert len(processes) == before
 
 
 def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_path: Path) -> None:
@@ -90,7 +125,7 @@ def test_workers_are_forked_and_nothing_is_left_of_a_command_that_is_killed(tmp_
     assert all(b"quick_start" in Path(f"/proc/{each}/cmdline").read_bytes() for each in workers)
     others = set(children(process.pid)) - set(workers)
     process.kill()
-    process.communicate(timeout=90)  # nobody else has its streams
+    process.communicate(timeout=WITHIN_S)  # nobody else has its streams
     until(lambda: not any(Path(f"/proc/{each}").exists() for each in others))
     for each in workers:
         with suppress(ProcessLookupError):  # it may end by itself
@@ -122,7 +157,9 @@ ASKED = {
         ({"args": ["pipeline", "run"]}, False),  # the script, not the module
         ({"args": [*COMMAND[:2], "tests"]}, False),
         ({"args": [*CODE, "print()"]}, True),
-        ({"pass_fds": (7,)}, False),
+        ({"args": ["pipeline.loader.decode_check"]}, False),
+        ({"args": [*DECODER, "7", "a.parquet", "9"], "pass_fds": (7,)}, True),
+        ({"pass_fds": (300,)}, False),
         ({"preexec_fn": os.getpid}, False),
     ],
 )
@@ -133,3 +170,27 @@ def test_what_only_a_start_anew_can_do_is_started_anew(change: dict, can: bool) 
 def test_all_starts_are_anew_if_a_variable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTS_START_ANEW", "1")
     assert not _can_fork(ASKED)
+
+
+class TimeIsUpError(Exception):
+    """What a limit of a test raises, wherever the test stands."""
+
+
+def test_a_start_that_was_given_up_does_not_answer_the_next_one() -> None:
+    def give_up(*_: object) -> None:
+        raise TimeIsUpError
+
+    server = quick_start._server()
+    os.kill(server.pid, signal.SIGSTOP)
+    before = signal.signal(signal.SIGUSR1, give_up)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(TimeIsUpError):
+            QuickPopen([*CODE, "raise SystemExit(3)"])
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+        os.kill(server.pid, signal.SIGCONT)
+    for code in (4, 5):
+        assert QuickPopen([*CODE, f"raise SystemExit({code})"]).wait() == code

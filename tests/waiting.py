@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-WITHIN_S = 90.0
+WITHIN_S = 240.0
 """A busy machine is no failure."""
 SELDOM_S = 0.1
 
@@ -45,7 +45,7 @@ def seconds_until(look: Callable[[], object], *, within_s: float = WITHIN_S) -> 
 
 
 async def until_async(
-    look: Callable[[], Found], *, within_s: float = 30.0, every_s: float = 0.005
+    look: Callable[[], Found], *, within_s: float = WITHIN_S, every_s: float = 0.005
 ) -> Found:
     """The same of what happens in this event loop."""
     end_s = time.monotonic() + within_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import IO, Any
 from pipeline.config import Config, load_config
 from pipeline.vendors import Vendor, load_vendors
 from tests.quick_start import COMMAND, QuickPopen
+from tests.waiting import WITHIN_S
 
 ENVIRON = {
     "SHOP_KEY": "simulator-key",
@@ -122,8 +124,12 @@ def simulator(*arguments: str) -> Iterator[Simulator]:
         yield Simulator(told["xsolla"], "/".join(told["xsolla"].split("/")[:3]))
     finally:
         process.terminate()
-        process.wait(timeout=10)
-        process.stdout.close()
+        try:
+            process.wait(timeout=WITHIN_S)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
 
 def quick_vendors(settle_after_s: float = 0.5) -> dict[str, Vendor[Any]]:
@@ -173,6 +179,14 @@ def configure_all(
     ]
     (folder / "pipeline.toml").write_text("".join(texts).replace("100000/s", quota))
     return load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
+
+
+def hurry(folder: Path) -> None:
+    """Lift the quota of its accounts: what is left to send costs the less time, the faster it is
+    sent.
+    """
+    path = folder / "pipeline.toml"
+    path.write_text(re.sub(r"(?m)^quota = .*$", 'quota = "100000/s"', path.read_text()))
 
 
 def drop(folder: Path, *lines: str, name: str = "coupons.csv") -> Path:

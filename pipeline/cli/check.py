@@ -105,6 +105,8 @@ def _check(
         print_error(error)
         return BROKEN
     try:
+        for name in prepared.bound.jobs:
+            config.check_files(name)
         question = replace(question_about(prepared, estimate), examples=())  # all faults follow
         show_question(console, question, would=True)
         for line in _fault_lines(prepared.bound.faults):

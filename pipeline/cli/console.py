@@ -1,11 +1,13 @@
 """stdout and stderr of every command.
 
-Foreign text cannot control the terminal. An output that fails is dropped silently from then on, so
-a reader that stops ends no run.
+Foreign text cannot control the terminal. A reader that stops ends no command: what it does not read
+is dropped. So is what stderr cannot take. If stdout cannot be written otherwise, for example to a
+full disk, that is an error: what it holds is not whole.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -14,17 +16,24 @@ from typing import TextIO
 
 from rich.console import Console, ConsoleRenderable, RenderHook
 
+from pipeline.model import PipelineError
 from pipeline.ui.terminal.printable import Printable
+
+
+class OutputError(PipelineError):
+    """stdout cannot be written, and not because its reader stopped."""
 
 
 class ConsoleOutput(io.TextIOBase):
     """stdout or stderr; text that cannot be written is lost.
 
     After a failure (closed pipe, full disk, closed descriptor) the descriptor points to /dev/null,
-    so that the interpreter does not fail at its exit either.
+    so that the interpreter does not fail at its exit either. Then stdout raises OutputError, once,
+    unless nobody reads it.
     """
 
     def __init__(self, *, is_stderr: bool) -> None:
+        self._is_stderr = is_stderr
         # read once: rich later replaces sys.stdout with a proxy of this console
         self._stream: TextIO | None = sys.stderr if is_stderr else sys.stdout
 
@@ -50,8 +59,8 @@ class ConsoleOutput(io.TextIOBase):
         try:
             if self._stream is not None:
                 self._stream.write(text)
-        except (OSError, ValueError):
-            self._give_up()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
         return len(text)
 
     def flush(self) -> None:
@@ -59,15 +68,22 @@ class ConsoleOutput(io.TextIOBase):
         try:
             if self._stream is not None:
                 self._stream.flush()
-        except (OSError, ValueError):
-            self._give_up()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError | ValueError) -> None:
         with suppress(OSError, ValueError):
             descriptor = self.fileno()  # first: a stream without one must not leak /dev/null
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)
             os.close(nowhere)
+        if isinstance(error, OSError) and error.errno not in _NOBODY_READS and not self._is_stderr:
+            raise OutputError(
+                f"the output is not whole: stdout cannot be written: {error.strerror}"
+            ) from None
+
+
+_NOBODY_READS = (errno.EPIPE, errno.EBADF)
 
 
 LEAST_WIDTH, USUAL_WIDTH = 20, 80
@@ -89,8 +105,8 @@ def terminal(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = Fal
     return console
 
 
-def emit(line: str) -> None:
-    """Print a line for a program to stdout, unchanged."""
+def emit(line: str, *, end: str = "\n") -> None:
+    """Print a line for a program to stdout, unchanged. Raises OutputError."""
     output = ConsoleOutput(is_stderr=False)
-    output.write(f"{line}\n")
+    output.write(f"{line}{end}")
     output.flush()

@@ -6,11 +6,12 @@ import getpass
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
+from pipeline.cli.console import emit
 from pipeline.cli.operations import toml_template
 from pipeline.cli.schedules import FILES, PLAIN_PATH, WORKERS_OF, ScheduleSpec, pages
 from pipeline.config import Config, load_config
@@ -79,21 +80,38 @@ def init(
     """
     if workers is not None and kind not in WORKERS_OF:
         raise UsageError(f"--workers needs --{' or --'.join(WORKERS_OF)}")
-    if kind is None:
-        _make(folder)
-        return
-    found = pages(kind, _schedule(folder.resolve(), sent, workers or 0))
+    try:
+        if kind is None:
+            _make(folder)
+        else:
+            _print_or_write(pages(kind, _schedule(folder.resolve(), sent, workers or 0)), into)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
+
+
+def _print_or_write(found: Mapping[str, str], into: Path | None) -> None:
     if into is None:
-        click.echo("\n".join(_headed(name, text, of=len(found)) for name, text in found.items()))
+        emit("\n".join(_headed(name, text, of=len(found)) for name, text in found.items()))
         return
     into.mkdir(parents=True, exist_ok=True)
     for name, text in found.items():
         try:
-            with (into / name).open("x", encoding="utf-8") as file:
-                file.write(text)
+            _write_new(into / name, text)
         except FileExistsError:
             raise UsageError(f"{into / name} exists and was not changed") from None
-        click.echo(f"Wrote {into / name}.")
+        emit(f"Wrote {into / name}.")
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet. Raises OSError: then none is left."""
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError as error:
+            path.unlink()
+            error.filename = path
+            raise
 
 
 def _headed(name: str, text: str, *, of: int) -> str:
@@ -155,10 +173,10 @@ def _make(folder: Path) -> None:
     for made in (*(folder / "inputs" / name for name in names), folder / "reports"):
         made.mkdir(parents=True, exist_ok=True)
     if file.exists():
-        click.echo(f"{file} exists and was not changed.")
+        emit(f"{file} exists and was not changed.")
     else:
         tables = [toml_template(v, *(op.name for op in v.operations)) for v in vendors.values()]
-        file.write_text(HEADER + "\n".join(tables), encoding="utf-8")
-        click.echo(f"Wrote {file}: fill in your accounts.")
-    click.echo(f"Drop files into {folder / 'inputs'}/<operation>/: {', '.join(names)}.")
-    click.echo("Then: pipeline check FILE, and pipeline run FILE.")
+        _write_new(file, HEADER + "\n".join(tables))
+        emit(f"Wrote {file}: fill in your accounts.")
+    emit(f"Drop files into {folder / 'inputs'}/<operation>/: {', '.join(names)}.")
+    emit("Then: pipeline check FILE, and pipeline run FILE.")

@@ -11,7 +11,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.cli.console import terminal
+from pipeline.cli.console import emit, terminal
 from pipeline.config.secrets import secret_keys
 from pipeline.config.simulated import sample
 from pipeline.loader.fields import fields_of
@@ -42,9 +42,9 @@ def operations(name: str | None, template: str | None) -> None:
         return
     vendor, operation = _find(vendors, name)
     if template == "csv":
-        click.echo(csv_template(vendor, operation), nl=False)
+        emit(csv_template(vendor, operation), end="")
     elif template == "toml":
-        click.echo(toml_template(vendor, operation.name), nl=False)
+        emit(toml_template(vendor, operation.name), end="")
     else:
         _describe(vendor, operation)
 

@@ -37,6 +37,7 @@ from pipeline.notify.events import LEVELS, Level
 from pipeline.reporter import SUMMARY_NAME, read_summary
 from pipeline.run import prepare, reopen, same_finished
 from pipeline.runs import RunOptions
+from pipeline.runs.options import MAX_INVALID
 
 
 @click.command(short_help="Send the rows of FILES and report what became of each.")
@@ -56,9 +57,7 @@ from pipeline.runs import RunOptions
 @click.option(
     "--max-invalid",
     type=click.FloatRange(0, 100),
-    default=50.0,
     metavar="PERCENT",
-    show_default=False,
     help="Send nothing if more are invalid [50].",
 )
 @click.option(
@@ -123,7 +122,7 @@ def run(
     limit: int | None,
     rows: RowSelection | None,
     strict: bool,
-    max_invalid: float,
+    max_invalid: float | None,
     no_fail_fast: bool,
     at: str | None,
     until: str | None,
@@ -146,7 +145,7 @@ def run(
     _check_simulate(simulate=simulate, strict_ids=strict_ids, workers=workers)
     run_options = RunOptions(
         rows=_selection(limit, rows),
-        max_invalid=0.0 if strict else max_invalid / 100,
+        max_invalid=_share_of_invalid(max_invalid, strict=strict),
         fail_fast=not no_fail_fast,
         allow_irreversible=bool(allow),
         canary=canary or 0,
@@ -181,6 +180,15 @@ def _selection(limit: int | None, rows: RowSelection | None) -> RowSelection | N
     return rows if limit is None else RowSelection.first(limit)
 
 
+def _share_of_invalid(percent: float | None, *, strict: bool) -> float:
+    """The share of invalid rows that a run accepts. Raises UsageError."""
+    if strict and percent is not None:
+        raise UsageError("--strict and --max-invalid exclude each other: give one")
+    if percent is None:
+        return 0.0 if strict else MAX_INVALID
+    return percent / 100
+
+
 def _check_simulate(*, simulate: bool, strict_ids: bool, workers: int | None) -> None:
     """Raise UsageError if an option does not go with `--simulate`, or only with it."""
     if workers is not None and simulate:
@@ -193,7 +201,8 @@ def _check_simulate(*, simulate: bool, strict_ids: bool, workers: int | None) ->
 
 
 def _check_one_file(options: RunOptions, files: Sequence[object]) -> None:
-    """Raise UsageError if an id was given for several files, or none."""
+    """Raise UsageError if an id was given for several files, or none, or if an option is wrong."""
+    options.check()
     if options.run_id is not None and len(files) != 1:
         raise UsageError("--run-id identifies one run: give exactly one file")
 

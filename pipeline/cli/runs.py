@@ -25,7 +25,7 @@ from pipeline.pacing.pause import describe, remaining_s
 from pipeline.reporter.summary import PAGE_NAME
 from pipeline.run.history import slow, stop
 from pipeline.run.pauses import lift_pause
-from pipeline.ui.html.write import INDEX_NAME
+from pipeline.ui.html.run_index import INDEX_NAME
 
 DEFAULT = "default"
 _GO_WITH: dict[str, tuple[str, ...]] = {

@@ -17,9 +17,9 @@ import click
 from rich.console import Console
 
 from pipeline import run as engine  # its parts that send are imported when they are first used
-from pipeline.cli.console import emit, terminal
+from pipeline.cli.console import OutputError, emit, terminal
 from pipeline.cli.estimate import RunEstimate
-from pipeline.cli.messages import no_files, print_error, question_about
+from pipeline.cli.messages import no_files, print_error, question_about, warn
 from pipeline.cli.side_by_side import RunDisplay, SideBySide
 from pipeline.cli.workers_on import started_by
 from pipeline.config import Config
@@ -292,7 +292,10 @@ class CommandSession:
         if self._notifier is not None:
             self._notifier.run_ended(summary, folder)
         if self._as_json:
-            emit(summary.one_line())
+            try:
+                emit(summary.one_line())
+            except OutputError as error:  # the exit code tells of rows, and the report has it all
+                warn(str(error))
 
     def _open_display(self, poll: engine.Progress) -> AbstractContextManager[object]:
         return open_display(self._console, poll)

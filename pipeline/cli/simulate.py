@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.console import emit
 from pipeline.simulator import (
     FAULTS,
     Running,
@@ -110,7 +111,7 @@ def simulator(
 
 def _announce(options: SimulatorOptions, running: Running) -> None:
     for vendor, base_url in running.base_urls.items():
-        click.echo(f"{vendor}: {base_url}")
+        emit(f"{vendor}: {base_url}")
     pair = f"client_id {options.client_id}, client_secret {options.client_secret}"
-    click.echo(f"credentials: api_key {options.api_key}; {pair}")
-    click.echo(f"log: {running.url}/_simulator/log  (press Ctrl-C to stop)")
+    emit(f"credentials: api_key {options.api_key}; {pair}")
+    emit(f"log: {running.url}/_simulator/log  (press Ctrl-C to stop)")

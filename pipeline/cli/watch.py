@@ -126,6 +126,8 @@ def watch(
     the first one to end.
     """
     config = read_config(config_file)
+    options = RunOptions(max_invalid=max_invalid / 100, record_previous=record_previous)
+    options.check()
     place = opened_by(on, workers, config, None, os.environ)
     with ExitStack() as stack:
         serves_metrics = metrics_port is not None
@@ -138,7 +140,7 @@ def watch(
         watcher = Watcher(
             drops_of(config),
             config,
-            RunOptions(max_invalid=max_invalid / 100, record_previous=record_previous),
+            options,
             environ=os.environ,
             tell=WatchOutput(console, notifier, config.report_place).on_event,
             say=say,

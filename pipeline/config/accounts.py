@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from pipeline.config.environment import normal
-from pipeline.config.findings import Findings, checked, did_you_mean, one_of
+from pipeline.config.findings import Findings, checked, did_you_mean, one_of, place
 from pipeline.config.keys import AUTO, REFERENCE, AccountKeys, absolute, proxy_fault, url_fault
 from pipeline.config.secrets import Secrets, secret_keys
-from pipeline.model import Link
+from pipeline.model import ConfigError, Link
 from pipeline.model.errors import shorten
 from pipeline.model.quota import UNITS_S, Quota, parse_quota
 from pipeline.model.retry import RetryPolicy
@@ -185,7 +185,7 @@ def ready(
     for header in headers.items():  # values from references are checked here for the first time
         if wrong := header_fault(*header):
             findings.add((*path, "headers"), wrong)
-    _check_files(entry, folder, findings)
+    _add_file_faults(entry, folder, findings)
     findings.raise_if_any()
     settings = checked(entry.vendor.settings, given, path, findings)
     findings.raise_if_any()
@@ -251,15 +251,29 @@ def _most_cautious(defaults: Iterable[tuple[str, ...]]) -> tuple[Quota, ...]:
     return tuple(smallest.values())
 
 
-def _check_files(entry: AccountEntry, folder: Path, findings: Findings) -> None:
-    for key in ("ca_file", "client_cert", "client_key"):
-        path = _path(folder, getattr(entry.keys, key))
-        try:
-            if path:
-                path.open("rb").close()
-        except OSError as error:
-            what = f"cannot be read: {error.strerror}"
-            findings.add(("accounts", entry.name, key), what, value=shorten(str(path)))
+def check_files(entry: AccountEntry, folder: Path, findings: Findings) -> None:
+    """Raise ConfigError if a file that the account names for TLS cannot be used."""
+    _add_file_faults(entry, folder, findings)
+    findings.raise_if_any()
+
+
+def _add_file_faults(entry: AccountEntry, folder: Path, findings: Findings) -> None:
+    keys = entry.keys
+    if not (keys.ca_file or keys.client_cert or keys.client_key):
+        return
+    from pipeline.http_client.tls import tls_context  # noqa: PLC0415 - few accounts name files
+
+    link = Link(
+        base_url=entry.settings.base_url,
+        ca_file=_path(folder, keys.ca_file),
+        client_cert=_path(folder, keys.client_cert),
+        client_key=_path(folder, keys.client_key),
+    )
+    try:
+        tls_context(link)
+    except ConfigError as error:
+        table = place(("accounts", entry.name))
+        findings.faults += [replace(each, what=f"{table} {each.what}") for each in error.faults]
 
 
 def public_settings(account: Account) -> dict[str, Any]:

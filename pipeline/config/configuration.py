@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.config.accounts import (
     SAMPLE_PREFIX,
     AccountEntry,
+    check_files,
     outline,
     read_accounts,
     ready,
@@ -129,6 +130,10 @@ class Config:
         Raises ConfigError, with account and key, if a secret or a file cannot be read.
         """
         return ready(self._entry(name), self.folder, environ, Findings(_label(self.file)))
+
+    def check_files(self, name: str) -> None:
+        """Raise ConfigError if a file that the account names for TLS cannot be used."""
+        check_files(self._entry(name), self.folder, Findings(_label(self.file)))
 
     def simulated(self, base_urls: Mapping[str, str]) -> Config:
         """Return the configuration with all accounts at the simulator, and `sample-<vendor>` each.

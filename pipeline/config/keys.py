@@ -155,7 +155,9 @@ class AccountKeys(BaseModel):
     day_starts  seconds after midnight UTC; None: any 24 hours are a day
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, defer_build=True, allow_inf_nan=False
+    )
 
     vendor: str = Field(description="The vendor: adobe, oracle or xsolla.")
     quota: Annotated[tuple[Quota, ...] | None, BeforeValidator(_quotas)] = Field(
@@ -244,7 +246,7 @@ class AccountKeys(BaseModel):
 class TopLevel(BaseModel):
     """The file as a whole. Its tables are validated separately."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     inputs: str = Field(
         default="inputs",

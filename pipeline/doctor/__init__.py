@@ -17,7 +17,7 @@ from pipeline.config import Config, load_config
 from pipeline.doctor.buckets import examine_buckets
 from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.machine import examine_machine, examine_secret_files
-from pipeline.doctor.wire import examine_account
+from pipeline.doctor.wire import IN_LINK, examine_account
 from pipeline.model import ConfigError, RunAborted
 from pipeline.pacing.pause import describe, lift_command, remaining_s
 from pipeline.run.pauses import pause_on_record
@@ -111,6 +111,12 @@ async def _account(
 ) -> AsyncIterator[Finding]:
     for finding in examine_secret_files(config, name):
         yield finding
+    try:
+        config.check_files(name)
+    except ConfigError as error:
+        for finding in of_faults(error.faults, "tls", IN_LINK, name):
+            yield finding
+        return
     try:
         account = config.account(name, environ)
     except ConfigError as error:

@@ -10,13 +10,17 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 KEPT_S = 60.0
 
+ANSWER_S = 1.0
+"""Seconds in which a name server that is there answers; one that is away is silent for much longer
+than a connection may take."""
+
 
 class Addresses(AbstractResolver):
     """Looks a host up at most once in `KEPT_S` seconds, and again once a connection failed.
 
-    A vendor that moves to another address is found there at once. If the new look-up fails, the
-    addresses known before are used: a name server that is away for a while stops nothing. They take
-    turns, so that connections spread over all of them.
+    A vendor that moves to another address is found there at once. If the new look-up fails, or is
+    not answered in `ANSWER_S`, the addresses known before are used: a name server that is away for
+    a while stops nothing. They take turns, so that connections spread over all of them.
 
     resolver  looks the host up
     """
@@ -25,7 +29,7 @@ class Addresses(AbstractResolver):
         self._resolver = resolver
         self._loop = asyncio.get_running_loop()
         self._known: deque[ResolveResult] = deque()
-        self._fresh_until_s = 0.0
+        self._fresh_until_s = self._asked_s = 0.0
         self._lookup: asyncio.Task[OSError | UnicodeError | None] | None = None
 
     def doubt(self) -> None:
@@ -42,8 +46,11 @@ class Addresses(AbstractResolver):
         if self._loop.time() >= self._fresh_until_s:
             if self._lookup is None:
                 self._lookup = asyncio.create_task(self._look_up(host, port, family))
+                self._asked_s = self._loop.time()
             # one look-up for all who wait; it goes on if one of them gives up
-            if (error := await asyncio.shield(self._lookup)) is not None:
+            rest_s = max(0.0, self._asked_s + ANSWER_S - self._loop.time()) if self._known else None
+            found, _ = await asyncio.wait([self._lookup], timeout=rest_s)
+            if found and (error := found.pop().result()) is not None:
                 raise error
         addresses = list(self._known)
         self._known.rotate(-1)

@@ -134,7 +134,7 @@ class UpdateJob(BaseModel):
     A field that the row does not give is absent (`model_fields_set`), never None.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     def given(self) -> dict[str, Any]:
         """The fields that the row gave, as JSON values, in the order of the type."""

@@ -62,7 +62,7 @@ class InputSettings(BaseModel):
               without an offset errors
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     rename: dict[str, str] = Field(default={}, description="Header in the file = field.")
     ignore: tuple[str, ...] = Field(

@@ -52,7 +52,7 @@ class AccountFacts:
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class WorkerSummary(_Stored):

@@ -60,9 +60,10 @@ def prepare(
     dropped  where the file was dropped, if `path` is a copy: its folder names the operation
 
     A run with another id is not reopened; a run without one gets the id of `options`.
-    Raises InputError if the file is broken, RunAborted if files cannot be written,
-    ObjectStorageError if the storage of an object fails.
+    Raises UsageError if an option is out of its range, InputError if the file is broken, RunAborted
+    if files cannot be written, ObjectStorageError if the storage of an object fails.
     """
+    options.check()
     if isinstance(path, ObjectPath):
         return _prepare_object(path, config, options)
     is_sample_file(path, config)

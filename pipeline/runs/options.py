@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pipeline.loader import RowSelection
+from pipeline.model import UsageError
 from pipeline.runs.stop_if import StopIf
+
+MAX_INVALID = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,7 @@ class RunOptions:
     operation: str | None = None
     account: str | None = None
     rows: RowSelection | None = None
-    max_invalid: float = 0.5
+    max_invalid: float = MAX_INVALID
     min_rows: int = 0
     fail_fast: bool = True
     force_order: bool = False
@@ -45,6 +49,22 @@ class RunOptions:
     run_id: str | None = None
     tolerate: float = 0.0
     grace_s: float = 20.0
+
+    def check(self) -> None:
+        """Raise UsageError if a value is out of its range: it would switch off a check unsaid."""
+        for name, given in (("max_invalid", self.max_invalid), ("tolerate", self.tolerate)):
+            if not 0 <= given <= 1:  # true of NaN, too
+                raise UsageError(f"{name} is a share of the rows, from 0 to 1, not {given}")
+        for name, least in (("min_rows", self.min_rows), ("canary", self.canary)):
+            if least < 0:
+                raise UsageError(f"{name} is a number of rows, not {least}")
+        if not 0 <= self.grace_s < math.inf:
+            raise UsageError(f"grace_s is a number of seconds, not {self.grace_s}")
+        if self.run_id is not None and not self.run_id.strip():
+            raise UsageError(
+                "the run id is empty, so the same file would never be sent again. Is a variable "
+                "unset? Give an id per file to send"
+            )
 
     @property
     def job_options(self) -> tuple[object, ...]:

@@ -22,6 +22,7 @@ from pipeline.store.commit_mark import CommitMark
 from pipeline.store.contract import LedgerError, RecordGoneError
 from pipeline.store.file_system import network_file_system_of
 from pipeline.store.files import sync_folder
+from pipeline.store.lock_holders import who_locks
 from pipeline.store.page_checks import PageChecks
 
 WAIT_S = 30.0
@@ -55,18 +56,23 @@ _RESULT_CODES = (  # start of the name of SQLite's result code, meaning, what to
 _PLAIN = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
-def error_for(path: Path, code: str, words: str) -> RunAborted:
+def error_for(path: Path, code: str, words: str, holders: str = "") -> RunAborted:
     """The error for a result code of SQLite; LedgerError if the file itself is damaged.
 
-    code   extended name, for example SQLITE_IOERR_WRITE; empty if the error came from Python
-    words  SQLite's message
+    code     extended name, for example SQLITE_IOERR_WRITE; empty if the error came from Python
+    words    SQLite's message
+    holders  the processes that lock the file, if they are known
 
     >>> print(error_for(Path("ledger.db"), "SQLITE_FULL", "database or disk is full"))
     ledger.db cannot be used: the disk is full (database or disk is full). Make room
+    >>> print(error_for(Path("ledger.db"), "SQLITE_BUSY", "database is locked", "process 71"))
+    ledger.db cannot be used: another process is busy with it (database is locked): process 71. \
+Try again once that has ended
     """
     for start, what, todo in _RESULT_CODES:
         if code.startswith(start):
-            return RunAborted(f"{path} cannot be used: {what} ({words}). {todo}")
+            who = f": {holders}" if holders else ""
+            return RunAborted(f"{path} cannot be used: {what} ({words}){who}. {todo}")
     return damaged(path, words)
 
 
@@ -90,7 +96,9 @@ def ledger_errors(path: Path) -> Iterator[None]:
     ) as error:  # SQLite quotes a damaged schema, which Python cannot decode
         raise damaged(path, "its tables are not those that were made") from error
     except sqlite3.Error as error:
-        raise error_for(path, getattr(error, "sqlite_errorname", ""), str(error)) from error
+        code = getattr(error, "sqlite_errorname", "")
+        holders = who_locks(path) if code.startswith("SQLITE_BUSY") else ""
+        raise error_for(path, code, str(error), holders) from error
     except OSError as error:
         todo = "" if isinstance(error, _PLAIN) else ". Make room or fix the permissions"
         raise RunAborted(f"{path} cannot be used: {error.strerror}{todo}") from error
@@ -137,6 +145,7 @@ class Database:
     ) -> None:
         self.path = path
         self._log = path.with_name(f"{path.name}-wal")
+        self._migrated_to = len(migrations)
         self.seed = 0
         """Seed of the checksums of rows, so that rows of another owner's file do not match. 0 if an
         earlier version created the file, or it has no owner."""
@@ -196,16 +205,32 @@ class Database:
 
         An open file that was removed accepts every commit, and nobody can read it afterwards.
         """
-        try:
-            self._log.stat()
-            is_there = _identity(self.path) == self._identity
-        except (FileNotFoundError, NotADirectoryError):
-            is_there = False
-        if not is_there:
+        if not self._is_there():
             raise RecordGoneError(
                 f"{self.path} is gone: another program removed it, or put another file in its "
                 "place. Nothing is sent that is not on record"
             )
+
+    def _is_there(self) -> bool:
+        try:
+            self._log.stat()
+            return _identity(self.path) == self._identity
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def is_current(self) -> bool:
+        """True if it is still the file that was opened, has all commits that are on record, and no
+        newer version has migrated it. Opening it again says what is wrong.
+        """
+        with ledger_errors(self.path):
+            try:
+                return (
+                    self._is_there()
+                    and self._mark.read().commits <= _commits(self._connection)
+                    and self._format() == self._migrated_to
+                )
+            except (ValueError, sqlite3.DatabaseError):  # the mark or the file was changed
+                return False
 
     def roll_back(self) -> None:
         """Roll back the open transaction, if there is one. SQLite ends some by itself."""

@@ -25,15 +25,14 @@ def line_of(result: RowResult, seed: int) -> Line:
 
     seed  seed of the checksums of its run
     """
-    row, operation, account, _, http_status, code, error, hint, attempts, seconds, *more = result
-    status = str(result.status)
+    row, operation, account, ended, http_status, code, error, hint = result[:8]
     if code or error or hint:
         text = _encode((operation, account, *result[4:]))
     else:  # the same, made faster: most rows
-        request_id, receipt = more
+        attempts, seconds, request_id, receipt = result[8:]
         start = _start(operation, account, http_status)
         text = f"{start}{attempts},{seconds!r},{_quoted(request_id)},{_quoted(receipt)}]"
-    record = text.encode()
+    status, record = str(ended), text.encode()
     return row, status, _checksum(row, status, record, seed), record
 
 

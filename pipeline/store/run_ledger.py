@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, starmap
@@ -82,11 +83,9 @@ WHERE status = 'not_attempted'
 """
 # Many rows in one step, because every step gives up the interpreter, and a busy event loop is slow
 # to hand it back. Few texts, so that each is prepared once: the rest of the rows are null.
-_ENDS = {
-    size: _END.format(", ".join(["(?, ?, ?, ?)"] * size))
-    for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-}
-_MOST_IN_STEP = 512
+_SIZES = (1, 2, 4, 8, 16, 32, *range(64, 513, 64))
+_ENDS = {size: _END.format(", ".join(["(?, ?, ?, ?)"] * size)) for size in _SIZES}
+_MOST_IN_STEP = _SIZES[-1]
 _READ = """
 SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
 """
@@ -194,8 +193,11 @@ class RunLedger(DatabaseRecord):
         written = 0
         for first in range(0, len(lines), _MOST_IN_STEP):
             some = lines[first : first + _MOST_IN_STEP]
-            size = 1 << (len(some) - 1).bit_length()
-            values = [*chain.from_iterable(some), *[None] * (4 * (size - len(some)))]
+            size = _SIZES[bisect_left(_SIZES, len(some))]
+            values: list[object] = [*chain.from_iterable(some)]
+            # sqlite3 looks for an adapter of each bytes, and of no bytearray
+            values[3::4] = [bytearray(line[3]) for line in some]
+            values += [None] * (4 * (size - len(some)))
             written += connection.execute(_ENDS[size], values).rowcount
         if written != len(lines):
             self._database.roll_back()  # else the new results would hide the existing one

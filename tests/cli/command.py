@@ -13,7 +13,8 @@ from typing import Any
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from tests.quick_start import COMMAND, QuickPopen
+from tests.quick_start import COMMAND, QuickPopen, processes
+from tests.waiting import WITHIN_S
 from tests.workplace import ENVIRON
 
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -46,7 +47,8 @@ def start(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
 
 def start_anew(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     """The same as a user starts it: with all that comes before its first line."""
-    return subprocess.Popen([*COMMAND, *arguments], **_how(folder, more))
+    processes.append(subprocess.Popen([*COMMAND, *arguments], **_how(folder, more)))
+    return processes[-1]
 
 
 def _how(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def _how(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     return {"cwd": folder, "text": True, "env": environment(), **streams, **more}
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float = 90) -> Ended:
+def ended(process: subprocess.Popen[str], timeout_s: float = WITHIN_S) -> Ended:
     """Waits for it. Whatever a user does wrong, no traceback is the answer."""
     try:
         out, err = process.communicate(timeout=timeout_s)

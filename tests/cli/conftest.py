@@ -30,7 +30,7 @@ retry_after_s = 3600
 """
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     script = tmp_path_factory.mktemp("simulator") / "script.toml"
     script.write_text(RULES)
@@ -49,5 +49,5 @@ def vendor(running: Simulator) -> Simulator:
 @pytest.fixture
 def shop(tmp_path: Path, vendor: Simulator) -> Path:
     """A working folder whose account is at the simulator."""
-    configure(tmp_path, vendor.base_url, more="attempts = 2\ntimeout_s = 3")
+    configure(tmp_path, vendor.base_url, more="attempts = 2\ntimeout_s = 20")
     return tmp_path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import start, typed
+from tests.waiting import until
 from tests.workplace import Simulator, configure, coupon, drop
 
 ROWS = 120
@@ -37,9 +37,7 @@ def killed_after(folder: Path, vendor: Simulator, requests: int) -> str:
     configure(folder, vendor.base_url, quota='"25/s"', in_flight=4)
     drop(folder, *map(coupon, range(1, ROWS + 1)))
     process = start(folder, "run", "--yes")
-    while len(list(vendor.get("log"))) - before < requests:
-        time.sleep(0.05)
-        assert process.poll() is None, process.communicate()
+    until(lambda: len(list(vendor.get("log"))) - before >= requests, every_s=0.05)
     process.kill()
     process.communicate()
     return run_name(folder)

@@ -306,6 +306,36 @@ def test_check_sends_nothing_leaves_nothing_and_shows_what_would_go_out(shop, ve
     assert not list(shop.glob("reports/*"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--yes", "--max-invalid", "nan"), "max_invalid is a share of the rows"),
+        (("watch", "--max-invalid", "nan"), "max_invalid is a share of the rows"),
+        (("run", "--yes", "--strict", "--max-invalid", "5"), "exclude each other"),
+        (("run", "--yes", "inputs/xsolla.coupon", "--run-id", ""), "the run id is empty"),
+    ],
+)
+def test_an_option_that_would_switch_off_a_check_is_refused(shop: Path, arguments, words):
+    drop(shop, coupon(1))
+    told = typed(shop, *arguments)
+    assert told.code == 2
+    assert words in told.words
+    assert runs_of(shop) == []
+
+
+def test_check_says_what_a_run_would_say_of_the_files_of_an_account(shop: Path):
+    configuration = shop / "pipeline.toml"
+    configuration.write_text(f"{configuration.read_text()}\nca_file = 'ca.pem'\n")
+    (shop / "ca.pem").write_text("no PEM")
+    drop(shop, coupon(1))
+    for command in (("check",), ("run", "--yes", "inputs/xsolla.coupon")):
+        told = typed(shop, *command)
+        assert told.code == 2
+        assert "ca.pem: [accounts.shop] ca_file cannot be used" in told.words
+        assert "Would send" not in told.out
+    assert runs_of(shop) == []
+
+
 def test_check_of_several_files_goes_on_after_a_broken_one(shop: Path, vendor: Simulator):
     drop(shop, coupon(1) + ",x", name="a.csv")
     drop(shop, coupon(2), name="b.csv")

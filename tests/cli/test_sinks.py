@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.cli import main
 from pipeline.cli.console import ConsoleOutput
 from pipeline.notify.events import RunFailed
 from pipeline.notify.formatting import as_json, as_text, body
 from tests.cli.command import environment, pipeline, start, typed
-from tests.waiting import until
+from tests.waiting import WITHIN_S, until
 from tests.workplace import COLUMNS, Simulator, configure, coupon, drop
 
 HOSTILE = (
@@ -139,7 +140,7 @@ def test_a_live_view_is_harmless(house: Path) -> None:
             if not some:
                 break
             shown += some
-    process.wait(60)
+    process.wait(WITHIN_S)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "PWNED" in text  # as words: it steers nothing
     assert "\x1b" not in text
@@ -216,7 +217,13 @@ def test_an_output_that_is_gone_stops_no_file(files: Path, stream: str, how: str
         redirected["preexec_fn"] = lambda: os.close(number)
     pipes = {each: subprocess.PIPE for each in ("stdout", "stderr") if each not in redirected}
     done = subprocess.run(
-        arguments, cwd=files, env=environment(), check=False, timeout=60, **pipes, **redirected
+        arguments,
+        cwd=files,
+        env=environment(),
+        check=False,
+        timeout=WITHIN_S,
+        **pipes,
+        **redirected,
     )
     if how == "full":
         redirected[stream].close()
@@ -226,6 +233,43 @@ def test_an_output_that_is_gone_stops_no_file(files: Path, stream: str, how: str
     assert b"Traceback" not in (done.stderr or b"") + (done.stdout or b"")
     summaries = [json.loads(path.read_text()) for path in files.glob("reports/2*/summary.json")]
     assert [each["statuses"]["updated"] for each in summaries] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("operations", "xsolla.coupon", "--template", "csv"),
+        ("operations",),
+        ("init",),
+        ("init", "--cron"),
+        ("runs",),
+        ("check",),
+    ],
+)
+def test_what_a_full_disk_cuts_off_is_no_success(
+    shop: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    drop(shop, coupon(1))
+    with (
+        open("/dev/full", "w") as full,  # noqa: PTH123 - a device
+        redirect_stdout(full),
+        chdir(shop),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(arguments)
+    assert ended.value.code == 2
+    assert "stdout cannot be written: No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("init", "in-the-way/shop"), ("init", "--cron", "--into", "in-the-way/cron")]
+)
+def test_a_folder_that_cannot_be_made_is_told(shop: Path, arguments: tuple[str, ...]) -> None:
+    (shop / "in-the-way").touch()
+    done = typed(shop, *arguments)
+    assert done.code == 2
+    assert f"Error: {arguments[-1]}" in done.words
+    assert "cannot be written: Not a directory" in done.words
 
 
 def test_reports_that_cannot_be_written_are_seen_before_the_first_request(shop: Path) -> None:
@@ -248,7 +292,7 @@ def test_a_report_that_fails_later_can_be_made_later(shop: Path, vendor: Simulat
     reports = shop / "reports"
     reports.rename(shop / "aside")
     reports.write_text("in the way")
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 3, words
     (run,) = (path.name for path in (shop / ".pipeline/runs").iterdir())
     assert f"pipeline runs {run}" in words
@@ -292,7 +336,7 @@ def test_idle_connections_cost_the_listener_and_nobody_else(shop: Path) -> None:
         idle.kill()
         idle.communicate()
         watcher.send_signal(signal.SIGTERM)
-        _, words = watcher.communicate(timeout=60)
+        _, words = watcher.communicate(timeout=WITHIN_S)
     assert "Traceback" not in words
 
 

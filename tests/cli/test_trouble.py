@@ -110,7 +110,7 @@ def test_a_server_that_speaks_no_tls_is_told_as_such(tmp_path):
 def test_a_strange_answer_is_told_in_words(  # noqa: PLR0917 - a table
     shop, vendor, external_id, code, status, words
 ):
-    configure(shop, vendor.base_url, in_flight=1, more="attempts = 2\ntimeout_s = 5")
+    configure(shop, vendor.base_url, in_flight=1, more="attempts = 2\ntimeout_s = 30")
     drop(shop, coupon(1), coupon(2, external_id), coupon(3))
     ended = typed(shop, "run", "--yes")
     assert ended.code == code, ended.err

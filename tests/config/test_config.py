@@ -26,6 +26,7 @@ from pipeline.vendors import (
     load_vendors,
 )
 from tests import acme
+from tests.http_client.tls_files import Authority
 
 SECRET = "s3cr3t-value"
 SHOP = """
@@ -381,7 +382,7 @@ def test_what_an_account_states_holds(tmp_path: Path) -> None:
         "max_wait_s = 60\nca_file = 'ca.pem'\ntls = 'legacy'\nproxy = 'http://proxy.example:3128'\n"
         "headers = {X-Team = 'offers'}"
     )
-    (tmp_path / "ca.pem").touch()
+    Authority.made_in(tmp_path)  # writes ca.pem
     account = load(tmp_path, text).account("shop", {"ACME_KEY": SECRET})
     assert account.quotas == (Quota(20, 1.0),)
     assert not account.is_assumed
@@ -400,9 +401,19 @@ def test_an_unknown_account_is_named_with_the_nearest(tmp_path: Path) -> None:
         load(tmp_path, "").account("shop", {})
 
 
-def test_a_file_of_an_account_must_be_there_when_the_account_is_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), (b"no PEM", "expected certif")]
+)
+def test_a_file_of_an_account_must_be_usable_when_the_account_is_used(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
     config = load(tmp_path, SHOP + "ca_file = 'ca.pem'")
-    with pytest.raises(ConfigError, match=r"\[accounts\.shop\] ca_file: cannot be read: No such"):
+    if content is not None:
+        (tmp_path / "ca.pem").write_bytes(content)
+    told = rf"\[accounts\.shop\] ca_file cannot be used: .*{why}"
+    with pytest.raises(ConfigError, match=told):
+        config.check_files("shop")
+    with pytest.raises(ConfigError, match=told):
         config.account("shop", {"ACME_KEY": SECRET})
 
 

@@ -83,15 +83,25 @@ def _peak_kb() -> int:
 
 
 def fuzz(
-    all_targets: tuple[Target, ...], *, seconds: float, seed: int, folder: Path, log: bool = False
+    all_targets: tuple[Target, ...],
+    *,
+    seconds: float,
+    seed: int,
+    folder: Path,
+    rounds: int = 0,
+    log: bool = False,
 ) -> Tally:
-    """Feed all targets in turn for `seconds`. Findings are saved in `folder`."""
+    """Feed all targets in turn for `seconds`, and so many rounds at least. Findings are saved in
+    `folder`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     chance, tally = random.Random(seed), Tally()
     started_s = told_s = time.monotonic()
-    turns = (each for turn in count() for each in all_targets if turn % each.every == 0)
-    while (now_s := time.monotonic()) - started_s < seconds:
-        target = next(turns)
+    turns = ((turn, each) for turn in count() for each in all_targets if turn % each.every == 0)
+    for turn, target in turns:
+        now_s = time.monotonic()
+        if turn >= rounds and now_s - started_s >= seconds:
+            break
         data = mutated(chance, target.corpus)
         wrong = _watched(target, data, folder)
         tally.fed[target.name] += 1

@@ -17,8 +17,6 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import Target
 from tests.fuzz.tricks import Stage, Trick, script_of
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import socket
 import ssl
@@ -11,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -92,10 +94,8 @@ _TURNS_TO_ACCEPT = 5  # of the loop: to accept a connection, and to begin to ser
 
 
 @asynccontextmanager
-async def serving(
-    talk: Talk, *, tls: ssl.SSLContext | None = None, port: int = 0
-) -> AsyncIterator[Server]:
-    """A server on 127.0.0.1 that holds `talk` on every connection; on a free port, or on `port`."""
+async def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    """A server on a free port of 127.0.0.1 that holds `talk` on every connection."""
     state = Server(port=0, scheme="https" if tls else "http")
     under_way: set[asyncio.Task[None]] = set()
 
@@ -112,7 +112,7 @@ async def serving(
             state.closed += 1
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     state.port = server.sockets[0].getsockname()[1]
     try:
         yield state
@@ -167,11 +167,17 @@ def reply(status: int, *headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
+@cache
+def _taken() -> socket.socket:
+    taken = socket.socket()
+    atexit.register(taken.close)
+    taken.bind(("127.0.0.1", 0))
+    return taken
+
+
 def refused_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port where nobody listens, nor can: it is taken until this process ends."""
+    return int(_taken().getsockname()[1])
 
 
 def proxying(upstream_port: int) -> Talk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 
 import aiohttp
 import pytest
@@ -21,15 +22,21 @@ CLOSING = reply(200, "Connection: close", body=b"{}")
 
 
 class Names:
-    """The system's name service: it knows one host, if any, and counts how often it is asked."""
+    """The system's name service: it knows one host, if any, and counts how often it is asked.
+
+    answers  while it is not set, it says nothing
+    """
 
     def __init__(self) -> None:
         self.addresses = ["127.0.0.1"]
         self.asked = 0
+        self.answers = threading.Event()
+        self.answers.set()
 
     def getaddrinfo(self, host, port, *_more):
         assert host == HOST
         self.asked += 1
+        self.answers.wait(60)
         if not self.addresses:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in self.addresses]
@@ -73,6 +80,24 @@ async def test_known_addresses_are_used_while_names_cannot_be_looked_up(names):
     names.addresses = [NOBODY]
     addresses.doubt()
     assert [each["host"] for each in await addresses.resolve(HOST)] == [NOBODY]
+
+
+async def test_a_name_server_that_says_nothing_keeps_no_connection_waiting(names):
+    addresses = Addresses(aiohttp.ThreadedResolver())
+    await addresses.resolve(HOST)
+    names.addresses = [NOBODY]
+    names.answers.clear()
+    addresses.doubt()
+    try:
+        for _ in range(2):  # the second one does not wait again
+            async with asyncio.timeout(10):
+                assert [each["host"] for each in await addresses.resolve(HOST)] == ["127.0.0.1"]
+    finally:
+        names.answers.set()
+    async with asyncio.timeout(10):
+        while [each["host"] for each in await addresses.resolve(HOST)] != [NOBODY]:
+            await asyncio.sleep(0.01)
+    assert names.asked == 2
 
 
 async def test_a_host_that_nobody_knows_is_not_reached(names):

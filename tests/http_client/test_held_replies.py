@@ -56,7 +56,7 @@ class Proxy:
 
 async def through(proxy: Proxy, rows: int) -> list:
     async with serving(proxy.talk) as server:
-        link = Link(base_url=server.url, timeout_s=5.0)
+        link = Link(base_url=server.url, timeout_s=30.0)
         async with Transport(link, authorization=None, in_flight=1) as transport:
             jobs = [job(row, f"s{row}") for row in range(1, rows + 1)]
             account = with_retry(max_attempts=3)

@@ -7,7 +7,6 @@ import gc
 import gzip
 import ssl
 import threading
-import time
 import warnings
 import zlib
 from contextlib import asynccontextmanager
@@ -28,7 +27,7 @@ from tests.http_client.servers import (
     serving,
 )
 from tests.http_client.tls_files import Authority
-from tests.waiting import until_async
+from tests.waiting import WITHIN_S, until_async
 
 AUTHORIZATION = "Basic c2VjcmV0"
 BODY = b'{"name":{"en":"Sword"}}'
@@ -40,7 +39,7 @@ def a_request(method: str = "PUT", path: str = "/coupon/x", body: bytes = BODY) 
 
 
 def a_link(server, **more) -> Link:
-    return Link(**{"base_url": server.url, "timeout_s": 5.0, "connect_timeout_s": 2.0, **more})
+    return Link(**{"base_url": server.url, "timeout_s": 30.0, "connect_timeout_s": 30.0, **more})
 
 
 @asynccontextmanager
@@ -107,6 +106,7 @@ async def test_a_request_that_times_out_is_not_sent_again():
 
     async with talking(talk, timeout_s=0.1) as (server, sender):
         lost = await sender.send(a_request())
+        await until_async(lambda: server.seen)
         await asyncio.sleep(0.05)
         assert len(server.seen) == 1
     assert lost == NoReply(
@@ -376,9 +376,10 @@ async def test_unread_bytes_are_noticed_before_the_next_request_is_sent():
         if wire.number == 1:
             await asyncio.to_thread(speaks.wait)
             await wire.say(NO_CONTENT)
+            has_spoken.set()
         await wire.hang()
 
-    speaks = threading.Event()
+    speaks, has_spoken = threading.Event(), threading.Event()
     thread_s, is_up, may_end = [], asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -399,7 +400,7 @@ async def test_unread_bytes_are_noticed_before_the_next_request_is_sent():
         async with Transport(a_link(server), authorization=None, in_flight=1) as sender:
             first = await sender.send(a_request())
             speaks.set()
-            time.sleep(0.2)  # noqa: ASYNC251 - nothing is read meanwhile
+            assert has_spoken.wait(WITHIN_S)  # nothing is read meanwhile
             second = await sender.send(a_request())
             assert isinstance(second, Reply)
             assert second.status == 200
@@ -456,7 +457,7 @@ async def test_a_success_before_the_body_was_taken_is_no_answer():
     async def talk(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
         await wire.say(NO_CONTENT)
-        await asyncio.sleep(5)  # takes none of the body
+        await asyncio.sleep(60)  # takes none of the body
 
     async with talking(talk) as (server, sender):
         lost = await sender.send(a_request(body=b"x" * 20_000_000))
@@ -615,7 +616,7 @@ async def test_an_answer_before_the_body_was_taken_counts_and_ends_the_connectio
     async def talk(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
         await wire.say(reply(413, body=b"too large"))
-        await asyncio.sleep(5)  # takes none of the body
+        await asyncio.sleep(60)  # takes none of the body
 
     async with talking(talk) as (_, sender):
         answer = await sender.send(a_request(body=b"x" * 20_000_000))
@@ -631,7 +632,7 @@ async def _silent(wire: Wire) -> None:
 
 
 async def _silent_from_the_start(wire: Wire) -> None:
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
 
 
 async def _slow_headers(wire: Wire) -> None:
@@ -710,9 +711,10 @@ async def _closes_at_once(wire: Wire) -> None:
     ],
 )  # fmt: skip
 async def test_a_lost_answer_leaves_the_request_in_doubt(talk, reason):
-    timeout_s = 0.25 if reason == "timeout" else 10.0
+    timeout_s = 0.25 if reason == "timeout" else 30.0
     async with talking(talk, timeout_s=timeout_s) as (server, sender):
         lost = await sender.send(a_request())
+        await until_async(lambda: server.connections)
         assert len(server.seen) <= 1
         assert server.connections == 1
     assert isinstance(lost, NoReply)
@@ -818,6 +820,27 @@ async def test_a_server_that_asks_for_a_certificate_is_shown_it(authority):
             assert (await sender.send(a_request())).status == 200
 
 
+async def test_a_server_that_asks_for_a_certificate_after_the_request_is_shown_it(authority):
+    """As Apache does if only some paths need one."""
+    certificate, key = authority.client_files()
+    tls = authority.server(asks_clients=True)
+    tls.post_handshake_auth = True
+
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        line = wire.writer.get_extra_info("ssl_object")
+        assert not line.getpeercert()
+        line._sslobj.verify_client_post_handshake()  # only sockets offer it publicly
+        await wire.say(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not line.getpeercert():
+            await asyncio.sleep(0.01)
+        await wire.say(OK)
+
+    files = {"ca_file": authority.ca_file, "client_cert": certificate, "client_key": key}
+    async with talking(talk, tls=tls, **files) as (_, sender):
+        assert (await sender.send(a_request())).status == 200
+
+
 async def test_a_server_that_misses_our_certificate(authority):
     with refusing_handshakes(authority.server(asks_clients=True)) as url:
         link = Link(base_url=url, ca_file=authority.ca_file)
@@ -882,7 +905,7 @@ async def test_a_port_that_does_not_speak_tls():
         await wire.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with serving(talk) as server:
-        link = Link(base_url=f"https://127.0.0.1:{server.port}", timeout_s=5)
+        link = Link(base_url=f"https://127.0.0.1:{server.port}", timeout_s=30)
         async with Transport(link, authorization=None, in_flight=1) as sender:
             lost = await sender.send(a_request())
     assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", False, True)

@@ -9,7 +9,7 @@ import pytest
 from tests.object_server import ObjectServer, Proxy, object_server, proxy_of
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def objects() -> Iterator[ObjectServer]:
     with object_server() as server:
         yield server

@@ -26,7 +26,7 @@ from tests.workplace import COLUMNS, Simulator, configure, coupon, simulator
 ROWS = "\n".join([COLUMNS, *(coupon(row) for row in range(1, 31))]) + "\n"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendor() -> Simulator:
     with simulator() as running:
         yield running

@@ -40,9 +40,7 @@ def killed(folder: Path, vendor: Simulator, after: int, *arguments: str) -> None
     goal = applied(vendor) + after
     process = start(folder, *arguments)
     try:
-        while applied(vendor) < goal:  # the test's own time limit ends one that sends nothing
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
+        until(lambda: applied(vendor) >= goal, every_s=0.01)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -70,7 +68,6 @@ def statuses(folder: Path, run: str) -> dict[str, int]:
     return {status: count for status, count in summary["statuses"].items() if count}
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("way", ["keep", "plan"])
 def test_a_kill_loses_no_row_and_no_before(tmp_path, way):
     with simulator("--latency-ms", "15", "--seed", "3", *FAULTS) as vendor:
@@ -126,7 +123,6 @@ def killed_in_flight(folder: Path, column: str, cells: Iterable[str]) -> Iterato
         yield vendor
 
 
-@pytest.mark.timeout(120)
 def test_what_an_entity_held_before_tells_if_a_killed_run_has_changed_it(tmp_path):
     """Another tag in a list may be anybody's. Beside the list as it was, it is the row's."""
     tags = [f"of {entity}" for entity in ENTITIES]
@@ -138,7 +134,6 @@ def test_what_an_entity_held_before_tells_if_a_killed_run_has_changed_it(tmp_pat
         assert sent == dict.fromkeys(ENTITIES, 1)
 
 
-@pytest.mark.timeout(120)
 def test_undo_restores_what_was_in_flight_when_a_run_was_killed(tmp_path):
     with killed_in_flight(tmp_path, "status", ["approved"] * len(ENTITIES)):
         planned = typed(tmp_path, "undo", newest(tmp_path), "--plan-only", "-o", "back.parquet")

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import anyio
 
@@ -27,7 +28,7 @@ TOO_FEW = 12
 FOREVER_S = 1e7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """What happened: the legs of a run, and all that arrived."""
 
@@ -35,12 +36,12 @@ class Run:
     legs: Sequence[Leg]
     log: Sequence[Sent]
 
-    @property
+    @cached_property
     def updates(self) -> list[Sent]:
         """What was sent to change something, in order."""
         return sorted((s for s in self.log if not s.is_read), key=lambda sent: sent.left_s)
 
-    @property
+    @cached_property
     def results(self) -> dict[int, RowResult]:
         """By row."""
         return {each.row: each for leg in self.legs for each in leg.results}

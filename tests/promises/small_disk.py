@@ -20,7 +20,7 @@ from typing import Any
 from tests.cli.command import Ended, ended, start, typed
 from tests.workplace import CONFIG, Simulator, coupon, drop
 
-ROWS = 150
+ROWS = 400  # it takes a while to fill the disk, and to look
 SIZE = "72m"  # what a run asks for beforehand, and a little
 KEYS = 'ledger = "disk/pipeline/ledger.db"\nreports = "disk/reports"\n'
 

@@ -271,7 +271,7 @@ async def test_a_single_refused_row_is_judged_by_the_second_process(tmp_path: Pa
 @pytest.mark.parametrize("attempts", [1, 3])
 async def test_a_silent_first_row_holds_up_no_other(tmp_path: Path, attempts: int) -> None:
     shop = Shop(silent={1})
-    more = f"timeout_s = 0.5\nattempts = {attempts}"
+    more = f"timeout_s = 2\nattempts = {attempts}"
     (summary,), config = await carried_on(tmp_path, shop, 30, more=more)
     assert ends(summary, config)["updated"] == 29
     assert summary.exit_code == 1

@@ -19,7 +19,7 @@ from pipeline.vendors import load_vendors
 from tests.cli.command import ended, pipeline, start, typed
 from tests.postgres import PostgresServer, postgres_server
 from tests.waiting import until
-from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, hurry, row_of, simulator
 
 ROWS = 600
 IN_FLIGHT = 8
@@ -61,7 +61,6 @@ def sent(vendor: Simulator) -> Counter[int]:
     return Counter(row_of(each["body"]) for each in vendor.get("log") if each["method"] == "PUT")
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("how", "away_s"),
     [
@@ -88,7 +87,6 @@ def test_a_run_goes_on_by_itself_once_the_database_is_back(
     assert sent(vendor) == dict.fromkeys(range(1, ROWS + 1), 1)
 
 
-@pytest.mark.timeout(200)
 def test_a_database_that_stays_away_ends_the_run_and_resume_carries_it_on(
     tmp_path: Path, vendor: Simulator, server: PostgresServer
 ) -> None:
@@ -106,6 +104,7 @@ def test_a_database_that_stays_away_ends_the_run_and_resume_carries_it_on(
         with store.ledger(run, None, None) as ledger:
             answered = {each.row for each in ledger.results(1, ROWS)}
     before = len(sent(vendor))
+    hurry(tmp_path)
     done = pipeline(tmp_path, "resume", "--yes", "--quiet")
     assert done.code == 0, done
     times = sent(vendor)
@@ -114,7 +113,6 @@ def test_a_database_that_stays_away_ends_the_run_and_resume_carries_it_on(
     assert len([row for row in times if times[row] > 1]) <= before - len(answered)
 
 
-@pytest.mark.timeout(200)
 def test_workers_and_the_process_that_shows_them_end_without_their_database(
     tmp_path: Path, vendor: Simulator, server: PostgresServer
 ) -> None:
@@ -132,12 +130,12 @@ def test_workers_and_the_process_that_shows_them_end_without_their_database(
     assert "pipeline resume" in done.words
     assert time.monotonic() - began_s < MOST_S_TO_END
     server.start()
+    hurry(tmp_path)
     done = pipeline(tmp_path, "resume", "--yes", "--quiet", "--workers", "2")
     assert done.code == 0, done
     assert sent(vendor).keys() == set(range(1, ROWS + 1))
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
 def test_a_database_that_freezes_stops_sending_before_the_lease_ends_and_then_the_run(
     tmp_path: Path, vendor: Simulator, server: PostgresServer, options: tuple[str, ...]
@@ -163,6 +161,7 @@ def test_a_database_that_freezes_stops_sending_before_the_lease_ends_and_then_th
     assert took_s < LEASE_S + GRACE_S + MOST_S_TO_END
     last_s = max(each["arrived_s"] for each in vendor.get("log"))
     assert last_s - frozen_s < LEASE_S * 0.9  # another process may have it then
+    hurry(tmp_path)
     done = pipeline(tmp_path, "resume", "--yes", "--quiet", *options)
     assert done.code == 0, done
     assert sent(vendor).keys() == set(range(1, ROWS + 1))
@@ -177,7 +176,6 @@ def is_alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.timeout(100)
 def test_a_database_that_loses_what_it_acknowledged_is_not_used(
     tmp_path: Path, vendor: Simulator
 ) -> None:
@@ -221,7 +219,6 @@ def test_an_address_that_is_no_good_is_refused_without_being_shown(
     assert vendor.stats()["requests"] == 0
 
 
-@pytest.mark.timeout(100)
 def test_the_password_is_a_reference_and_shown_nowhere(tmp_path: Path, vendor: Simulator) -> None:
     with postgres_server() as server:
         server.execute("create role keeper login superuser password 'hunter2'")

@@ -30,7 +30,6 @@ TABLES, LOG = "base", "pg_wal"
 """Folders of a server."""
 
 pytestmark = [
-    pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is mounted by root"),
 ]
 
@@ -81,6 +80,7 @@ def sending(
             yield process, vendor, disk, server
         finally:
             process.kill()
+            process.communicate()
 
 
 def await_rest(vendor: Simulator) -> int:
@@ -115,7 +115,7 @@ def test_a_run_waits_for_room_on_the_disk_of_its_database(tmp_path, options):
         assert await_rest(vendor) < ROWS
         assert process.poll() is None
         ballast.unlink()
-        done = ended(process, timeout_s=200)
+        done = ended(process)
         assert done.code == 0, done
         assert sent(vendor) == dict.fromkeys(range(1, ROWS + 1), 1)
 
@@ -124,7 +124,7 @@ def test_a_database_that_stays_full_ends_the_run_in_words(tmp_path):
     options = ("--workers", "2")
     with sending(tmp_path, *options, more="max_outage_s = 2") as (process, vendor, disk, _):
         ballast = filled(disk)
-        done = ended(process, timeout_s=200)
+        done = ended(process)
         assert done.code == 3, done
         assert "internal error" not in done.words
         assert "Make room on its disk" in done.words
@@ -145,7 +145,7 @@ def test_a_run_waits_for_a_database_that_stopped_because_the_disk_of_its_log_is_
         assert process.poll() is None
         ballast.unlink()
         server.start()
-        done = ended(process, timeout_s=200)
+        done = ended(process)
         assert done.code == 0, done
         assert sent(vendor) == dict.fromkeys(range(1, ROWS + 1), 1)
 
@@ -154,7 +154,7 @@ def test_a_database_whose_log_stays_full_ends_the_run_in_words(tmp_path):
     with sending(tmp_path, part=LOG, more="max_outage_s = 2") as (process, vendor, disk, server):
         ballast = filled(disk)
         stopped_by_its_log(server)
-        done = ended(process, timeout_s=200)
+        done = ended(process)
         assert done.code == 3, done
         assert "cannot be used" in done.words
         assert "internal error" not in done.words

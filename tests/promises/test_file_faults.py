@@ -215,6 +215,13 @@ async def test_a_file_that_nothing_says_an_operation_of_sends_nothing(tmp_path):
         (RunOptions(operation="xsolla.cupon"), ("xsolla.cupon", "xsolla.coupon")),
         (RunOptions(operation="xsolla.bonus-promotion"), ("xsolla.coupon", "folder")),
         (RunOptions(account="shopp"), ("shopp", "shop")),
+        (RunOptions(max_invalid=50), ("max_invalid", "from 0 to 1", "50")),
+        (RunOptions(max_invalid=float("nan")), ("max_invalid", "nan")),
+        (RunOptions(tolerate=5), ("tolerate", "from 0 to 1")),
+        (RunOptions(canary=-1), ("canary", "-1")),
+        (RunOptions(min_rows=-1), ("min_rows", "-1")),
+        (RunOptions(grace_s=float("inf")), ("grace_s", "inf")),
+        (RunOptions(run_id=" "), ("run id is empty", "variable")),
     ],
 )
 async def test_an_option_that_does_not_fit_sends_nothing(tmp_path, options, words):

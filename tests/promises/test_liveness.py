@@ -29,7 +29,7 @@ MADE_UP = settings(
     phases=[Phase.generate],  # a case that fails says what it is; to shrink it takes minutes
     suppress_health_check=list(HealthCheck),
 )
-pytestmark = pytest.mark.timeout(7200 if SEEDS else 300)
+pytestmark = pytest.mark.timeout(7200 if SEEDS else 600)
 
 
 def rows(count: int, letter: str, bad: Bad = "", **more: Any) -> list[Line]:

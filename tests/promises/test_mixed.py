@@ -113,7 +113,6 @@ def written_by(row: Mapping[str, str]) -> tuple[str, str]:
     return row.get("external_id") or row["promotion_id"], row["name.en-US"]
 
 
-@pytest.mark.timeout(400)
 async def test_many_rows_over_four_operations_with_every_fault_on(tmp_path):
     """Counts add up; nothing reported as not applied was applied; each entity keeps its order."""
     rows = list(rows_of_all(ROWS))
@@ -160,7 +159,6 @@ async def test_many_rows_over_four_operations_with_every_fault_on(tmp_path):
     assert billing < 0.2 * 2 / 5 * ROWS  # groups of up to 20
 
 
-@pytest.mark.timeout(200)
 async def test_of_groups_with_a_bad_id_each_exactly_the_bad_rows_are_refused(tmp_path):
     count, size = ROWS // 2, 20
 

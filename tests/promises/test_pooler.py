@@ -38,7 +38,6 @@ server_reset_query =
 """
 
 pytestmark = [
-    pytest.mark.timeout(300),
     pytest.mark.skipif(
         shutil.which("pgbouncer") is None and not Path("/usr/sbin/pgbouncer").exists(),
         reason="no pgbouncer here (Debian: apt install pgbouncer)",
@@ -100,7 +99,7 @@ def test_workers_send_a_run_through_a_pooler(
         )
         (tmp_path / "pipeline.toml").write_text(f'ledger = "{url}"\n{account}')
         process = start(tmp_path, "run", "--yes", "--workers", "2", str(path))
-        done = ended(process, timeout_s=180)
+        done = ended(process)
         checked = typed(tmp_path, "doctor", "--json")
     assert done.code == 0, done
     assert '"check": "database"' in checked.out

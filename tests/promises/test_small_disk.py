@@ -26,7 +26,6 @@ def mounting_is_forbidden(folder: Path) -> str | None:
     return done.stderr.strip() if done.returncode else None
 
 
-@pytest.mark.timeout(120)
 def test_a_disk_that_fills_up_amid_a_run_costs_no_row_and_repeats_none(tmp_path):
     if why := mounting_is_forbidden(tmp_path):
         pytest.skip(f"a small file system cannot be mounted: {why}")

@@ -28,7 +28,7 @@ import pytest
 
 from tests.cli.command import Ended, environment, start, typed
 from tests.fixtures import make
-from tests.waiting import until
+from tests.waiting import WITHIN_S, until
 from tests.workplace import Simulator, simulator
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -318,7 +318,7 @@ def test_a_dropped_file_is_carried_on(stored):
         until(lambda: any(inputs.glob(".failed/*/report")))
     finally:
         watcher.send_signal(signal.SIGINT)
-        said = watcher.communicate(timeout=30)
+        said = watcher.communicate(timeout=WITHIN_S)
     assert stored.rows(stored.runs["dropped"]) == dict.fromkeys(range(1, 7), "updated"), said
     sent = stored.updates()
     assert sent == dict.fromkeys(["hang_drop_1", "hang_drop_2", "dropped_3", "dropped_4"], 1)

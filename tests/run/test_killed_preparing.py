@@ -20,7 +20,7 @@ from tests.run.machines import STORES, keep_in, ledger_line
 from tests.waiting import until
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, row_of, simulator
 
-ROWS = 3000
+ROWS = 1000
 OLD_S = 2 * 86_400
 POINTS = {
     "its folder": "*",
@@ -35,10 +35,10 @@ BEFORE_ENTRY = "its description"
 LEFT_OVER = "it was not fully prepared"
 _WAITING = "select pid from pg_locks where relation = 'pipeline.runs'::regclass and not granted"
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("store", STORES)]
+pytestmark = pytest.mark.parametrize("store", STORES)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendor() -> Iterator[Simulator]:
     with simulator() as running:
         yield running

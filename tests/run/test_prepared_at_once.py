@@ -52,7 +52,7 @@ except OtherSharesError:
     print("refused")
 """
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("store", STORES)]
+pytestmark = pytest.mark.parametrize("store", STORES)
 
 
 @pytest.mark.parametrize("second", ["shop", "other"])

@@ -130,7 +130,7 @@ async def test_only_one_share_sends_until_the_first_reply(tmp_path):
         await send(path, config)
         arrived = sorted(entry["arrived_s"] for entry in vendor.get("log"))
     assert arrived[1] - arrived[0] >= 0.4
-    assert arrived[5] - arrived[1] < 0.4  # then all of them
+    assert arrived[5] - arrived[1] < 3 * 0.4  # then all of them, not one after the other
 
 
 @pytest.mark.parametrize("shares", [1, 4])
@@ -185,7 +185,7 @@ async def test_a_few_rows_are_sent_as_one_share(tmp_path):
     (tmp_path / "script.toml").write_text(HANGS)
     with simulator("--script", str(tmp_path / "script.toml")) as vendor:
         config = configure(
-            tmp_path, vendor.base_url, more="shares = 4\nattempts = 1\ntimeout_s = 1"
+            tmp_path, vendor.base_url, more="shares = 4\nattempts = 1\ntimeout_s = 5"
         )
         entities = f"xsolla|{vendor.url}|44056|coupon|"
         hangs = next(f"hangs{n}" for n in count() if share_of(f"{entities}hangs{n}", 4) == 0)

@@ -32,7 +32,6 @@ STEPS = 4  # of processes, from one that hears to one that heeds
 SLOW_PER_S = 20
 
 pytestmark = [
-    pytest.mark.timeout(240),
     pytest.mark.quiet("what is sent too late is a fault"),
     pytest.mark.parametrize("store", STORES),
 ]

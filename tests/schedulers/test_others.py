@@ -19,7 +19,6 @@ PAGE = ROOT / "docs" / "howto" / "schedulers.md"
 
 pytestmark = [
     pytest.mark.skipif(not PYTHON.exists(), reason="no engines here: make test-schedulers"),
-    pytest.mark.timeout(600),
 ]
 
 DAGSTER = """

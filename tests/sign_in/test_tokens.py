@@ -116,7 +116,7 @@ def account_at(url: str, signs: object, **link) -> Account:
     return replace(
         ACCOUNT,
         vendor=replace(ACME, authenticate=lambda _s: signs),
-        link=replace(ACCOUNT.link, base_url=url, timeout_s=5.0, **link),
+        link=replace(ACCOUNT.link, base_url=url, timeout_s=30.0, **link),
         in_flight=16,
     )
 
@@ -655,7 +655,7 @@ async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
     vendor = Vendor(hold_token=asyncio.Event())
     account_limiter = AccountLimiter(limiter_of(Quota(100, 1.0)))
     async with sending(vendor, while_open=account_limiter.while_open) as wire:
-        with anyio.fail_after(3):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 got: list[Any] = []
 

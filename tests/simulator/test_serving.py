@@ -366,8 +366,8 @@ def test_a_signal_ends_it_cleanly(number):
     ) as process:
         url = process.stdout.readline().strip()
         stats_url = url.replace("/xsolla/api", "/_simulator/stats")
-        with urllib.request.urlopen(stats_url, timeout=5) as stats:
+        with urllib.request.urlopen(stats_url, timeout=60) as stats:
             assert json.load(stats)["requests"] == 0
         process.send_signal(number)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")

@@ -43,7 +43,6 @@ def test_the_sound_workplace_has_all_there_is(base: Base) -> None:
     assert kinds >= {"ledger.db", "ledger.db-wal", "ledger.db-mark"}
 
 
-@pytest.mark.timeout(600)
 def test_a_flipped_bit_is_noticed_or_has_no_effect(base: Base) -> None:
     wrong, counts = anyio.run(wrong_in, base, base.flips(FLIPS, random.Random(SEED)))
     assert not wrong
@@ -51,7 +50,6 @@ def test_a_flipped_bit_is_noticed_or_has_no_effect(base: Base) -> None:
     assert counts.total() == FLIPS
 
 
-@pytest.mark.timeout(600)
 def test_a_lost_block_or_another_file_is_noticed_or_has_no_effect(base: Base) -> None:
     chance = random.Random(SEED)
     damages = list(base.others(chance))

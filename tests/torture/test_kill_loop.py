@@ -13,7 +13,6 @@ from tests.torture.lives import ROOT
 KILLS = 12
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("store", "kills"),
     [([], KILLS), (["--postgres"], 4)],  # in a database each waits for the end of a lease

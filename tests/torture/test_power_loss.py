@@ -66,7 +66,6 @@ ALL, OFFERS = (
 )
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("shape", "number"), [(ALL, 250), (OFFERS, 60)], ids=["all", "previous states"]
 )

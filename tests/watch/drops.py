@@ -16,7 +16,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from pipeline.watch.names import safe_name
 from tests.cli.command import environment
+from tests.quick_start import COMMAND, QuickPopen
 from tests.workplace import COLUMNS, Simulator, configure, coupon, row_of, simulator
 
 ROWS = 6
@@ -141,10 +141,10 @@ class Watchers:
         self.ended: list[str] = []
         """What those said last that ended by themselves."""
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "pipeline", "watch", "--settle", str(SETTLE_S), "--quiet"]
+    def _start(self) -> QuickPopen:
+        command = [*COMMAND, "watch", "--settle", str(SETTLE_S), "--quiet"]
         with (self._folder / "watchers.txt").open("ab") as said:
-            return subprocess.Popen(command, cwd=self._folder, env=environment(), stderr=said)
+            return QuickPopen(command, cwd=self._folder, env=environment(), stderr=said)
 
     def kill(self, number: int) -> None:
         """Kill one, and start it again."""

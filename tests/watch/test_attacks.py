@@ -162,7 +162,7 @@ ATTACKS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vendor() -> Iterator[Simulator]:
     with simulator() as running:
         yield running

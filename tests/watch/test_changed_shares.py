@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import signal
 
-import pytest
-
 from pipeline.runs import open_store
 from tests.cli.command import ended, pipeline, start
 from tests.run.test_workers import SHARES, Place, judge, place
+from tests.stopping import stop_between_commits
 from tests.waiting import until
 from tests.workplace import configure, coupon, drop
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def change_shares(here: Place) -> None:
@@ -22,14 +19,16 @@ def change_shares(here: Place) -> None:
 
 def test_a_watcher_keeps_the_number_that_it_read_and_no_other_process_mixes_in_its_own(tmp_path):
     """The strict window of the simulator judges what both send."""
-    with place(tmp_path, rows=1600) as here:
+    with place(tmp_path) as here:
         by_hand = drop(tmp_path, *map(coupon, range(1, 201)), name="by_hand.csv")
         by_hand = by_hand.rename(tmp_path / by_hand.name)
         options = ("run", str(by_hand), "--yes", "--operation", "xsolla.coupon")
         watcher = start(tmp_path, "watch", "--settle", "0.2")
         until(open_store(here.config).runs.names)
+        stop_between_commits(watcher.pid, here.config.ledger)
         change_shares(here)
         refused = pipeline(tmp_path, *options)
+        watcher.send_signal(signal.SIGCONT)
         assert refused.code == 2, refused.err
         assert f"run {here.run} is unfinished and began with shares = 4" in refused.words
         until(lambda: list(tmp_path.glob("inputs/*/.done/*/report")))

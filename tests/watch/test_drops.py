@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.watch.drops import LONGEST_S, play
+from tests.watch.drops import play
 from tests.workplace import configure, simulator
 
 
-@pytest.mark.timeout(LONGEST_S + 60)
 def test_each_good_file_is_sent_once_and_each_bad_one_is_quarantined(tmp_path):
     with simulator("--latency-ms", "5") as vendor:
         configure(tmp_path, vendor.base_url, in_flight=4)

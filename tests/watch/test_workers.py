@@ -18,15 +18,13 @@ from tests.workplace import drop
 
 Begin = Callable[..., subprocess.Popen[str]]
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture(params=STORES)
 def here(
     request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer
 ) -> Iterator[Place]:
     """A dropped file of rows for a hundred entities, on each store."""
-    with place(tmp_path, rows=1600) as found:
+    with place(tmp_path, rows=800) as found:
         if request.param == "postgres":
             found.keep_in(postgres.new_database())
         yield found
@@ -78,7 +76,7 @@ def test_workers_send_a_dropped_file(here, watching):
     here.until(lambda: is_done(here))
     assert stopped(watcher).code == 143
     judge(here)
-    assert sum(each.rows for each in here.summary().workers) == 1600
+    assert sum(each.rows for each in here.summary().workers) == 800
 
 
 @pytest.mark.parametrize("options", [("--workers", "2"), ()])

@@ -1,23 +1,27 @@
 """The SQLite file that runs share: runs and their shares, quotas, orders, and who waits for what.
 
-It is opened for each call, with all its checks: another process may have damaged, replaced or
-removed it since.
+It stays open between calls. Closing it as the only process would lock out all others while the log
+is written back, and for as long as this process is stopped in the middle of that. Each call looks
+whether it was replaced, removed or cut since, and it is opened again, with all checks, after a
+minute or an error.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.model import RunAborted
 from pipeline.store.commit_mark import commits_in
 from pipeline.store.contract import LedgerError
 from pipeline.store.database import WAIT_S, Database, create, ledger_errors
-from pipeline.store.page_checks import PageChecks
+from pipeline.store.page_checks import AGAIN_AFTER_S, PageChecks
 
 _FORMAT_1 = """
 CREATE TABLE runs (
@@ -103,12 +107,24 @@ class DamagedRegistryError(LedgerError):
     """The registry of runs is damaged; the message says what to do."""
 
 
+class _Kept(NamedTuple):
+    """An open file, and how to close it.
+
+    opened_s  monotonic seconds
+    """
+
+    database: Database
+    opened_s: float
+    end: Callable[[], object]
+
+
 class RegistryFile:
-    """Opens the file for a call, and creates it if there is none.
+    """Opens the file when it is first used, and creates it if there is none.
 
     wait_s   longest wait for another process that is writing
     witness  path of a second mark of the last commit
     checks   remembers recent page checks, so that they are not repeated; None always checks
+    clock    monotonic seconds
 
     Safe between processes and threads. Raises RunAborted if the file cannot be used,
     DamagedRegistryError if it is damaged.
@@ -121,27 +137,50 @@ class RegistryFile:
         wait_s: float = WAIT_S,
         witness: Path | None = None,
         checks: PageChecks | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._wait_s = wait_s
         self._witness = witness
         self._checks = checks
+        self._clock = clock
         self._turn = threading.RLock()
-        self._database: Database | None = None  # while the thread that has the turn is in `opened`
+        self._kept: _Kept | None = None
+        self._in_use: Database | None = None  # by the thread that has the turn
 
     @contextmanager
     def opened(self) -> Iterator[Database]:
-        """Keep the file open while the block runs. Other threads wait for its end."""
+        """The open file. Other threads wait for the end of the block."""
         with self._turn, _with_advice(self.path):
-            if self._database is not None:
-                yield self._database
+            if self._in_use is not None:
+                yield self._in_use
                 return
-            self._database = self._open()
+            self._in_use = self._current()
             try:
-                yield self._database
+                yield self._in_use
+            except BaseException:
+                self.close()
+                raise
             finally:
-                database, self._database = self._database, None
-                database.close()
+                self._in_use = None
+
+    def _current(self) -> Database:
+        now_s, kept = self._clock(), self._kept
+        if kept is not None and not kept.database.is_current():
+            self.close()  # first: a log that was removed is written back from its open file
+        elif kept is not None and now_s < kept.opened_s + AGAIN_AFTER_S:
+            return kept.database
+        database = self._open()
+        self.close()  # last: while one of the two is open, no other process is locked out
+        self._kept = _Kept(database, now_s, weakref.finalize(self, database.close))
+        return database
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again. It is closed with this object, too."""
+        with self._turn:
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                kept.end()
 
     def _open(self) -> Database:
         folder = self.path.parent
@@ -170,7 +209,7 @@ class RegistryFile:
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query; none if the file was never there: a query does not create it."""
-        if self._database is None and self._was_never_there():
+        if self._in_use is None and self._was_never_there():
             return []
         with self.opened() as database:
             return database.rows(query, values)

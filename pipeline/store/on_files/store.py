@@ -202,7 +202,7 @@ class FileStore:
         return sorted(set(found) - known)
 
     def together(self) -> AbstractContextManager[object]:
-        """Keep the registry's file open while the block runs."""
+        """Look at the file of the registry once, not for each call."""
         return self._file.opened()
 
     def check(self) -> None:
@@ -216,7 +216,8 @@ class FileStore:
         self._seen = now
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Close the file of the registry."""
+        self._file.close()
 
     def _run_folder(self, run: str) -> Path:
         return self._folder / RUNS / run

@@ -16,18 +16,19 @@ from pipeline.model import SUCCESS
 from pipeline.reporter.summary import SUMMARY_NAME, Counts, Summary
 from pipeline.ui.html.advice import Tone, headline, tone_of
 
+INDEX_NAME = "index.html"
 MAX_RUNS = 500
 MAX_COMPARED = 5
 
 
 class _Input(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     file: str
 
 
 class _Page(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
 
@@ -35,7 +36,7 @@ class _Page(BaseModel):
 class Card(BaseModel):
     """The part of a summary that the list of runs shows."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     run: str
     why: str

@@ -11,11 +11,18 @@ from pipeline.reporter.source import ReportSource
 from pipeline.reporter.summary import PAGE_NAME, PageSummary, Summary
 from pipeline.reporter.tally import Tally
 from pipeline.store.files import atomic_write
-from pipeline.ui.html.run_index import cards_in, read_cards
+from pipeline.ui.html.render import (
+    MAX_IN_FULL,
+    MAX_INDEXED,
+    MAX_KINDS,
+    Outcome,
+    PageFacts,
+    index_page,
+    report_page,
+)
+from pipeline.ui.html.run_index import INDEX_NAME, cards_in, read_cards
 from pipeline.ui.html.sample_exchanges import sample_exchanges
 from pipeline.ui.html.timeline import Timelines
-
-INDEX_NAME = "index.html"
 
 
 def publish_page(
@@ -25,15 +32,6 @@ def publish_page(
 
     Raises OSError.
     """
-    # commands without a report start faster without jinja2
-    from pipeline.ui.html.render import (  # noqa: PLC0415
-        MAX_IN_FULL,
-        MAX_KINDS,
-        Outcome,
-        PageFacts,
-        report_page,
-    )
-
     timelines = Timelines()
     for sample in source.samples():
         timelines.add(sample)
@@ -60,8 +58,6 @@ def publish_page(
 
 def publish_index(reports: Path, run: str) -> None:
     """Rewrite the list of runs; `run` keeps temporary files of parallel processes apart."""
-    from pipeline.ui.html.render import MAX_INDEXED, index_page  # noqa: PLC0415
-
     with suppress(OSError):  # a convenience like `latest`: reports are complete without it
         cards = read_cards(reports, MAX_INDEXED + 1)
         part = reports / f".{INDEX_NAME}.{run}"

@@ -50,7 +50,7 @@ class VendorSettings(BaseModel):
               requires `https` unless the host is a loopback address
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     base_url: str = Field(description="Address of the API: scheme, host, port and path prefix.")
 

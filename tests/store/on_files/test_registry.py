@@ -42,8 +42,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def file(path: Path) -> RegistryFile:
-    return RegistryFile(path)
+def file(path: Path) -> Iterator[RegistryFile]:
+    with closing(RegistryFile(path)) as file:
+        yield file
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def runs(file: RegistryFile) -> FileRegistry:
 def opened(path: Path, **more) -> Iterator[FileRegistry]:
     """The registry, while its file is open."""
     file = RegistryFile(path, **more)
-    with file.opened():
+    with closing(file), file.opened():
         yield FileRegistry(file)
 
 

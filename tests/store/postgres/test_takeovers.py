@@ -19,6 +19,7 @@ from tests.quick_start import CODE, QuickPopen
 from tests.waiting import seconds_until
 
 TTL_S = 2.0
+BUSY_S = 60.0  # of a machine that does other things
 HOLD = f"""
 import sys
 from pipeline.model import RowResult, Status
@@ -59,7 +60,7 @@ def test_a_process_that_wakes_after_another_took_over_records_nothing(database, 
     with child, store.lease(run_lease("monday")) as lease:
         assert child.stdout.readline() == "recorded\n"
         child.send_signal(signal.SIGSTOP)
-        assert seconds_until(lease.take) <= TTL_S + 5
+        assert seconds_until(lease.take) <= TTL_S + BUSY_S
         assert lease.epoch == 2
         with store.ledger("monday", None, lease) as ledger:
             assert list(ledger.claimed()) == [1, 2]  # what it may have sent
@@ -126,8 +127,8 @@ def test_clocks_of_machines_may_differ(database):
     """A lease and an age mean the same to a process whose clock is a year ahead."""
     ahead = Waiting(clock=lambda: time.monotonic() + 31e6)
     with (
-        PgStore(database, environ={}, ttl_s=TTL_S) as here,
-        PgStore(database, environ={}, ttl_s=TTL_S, waiting=ahead) as there,
+        PgStore(database, environ={}, ttl_s=300.0) as here,
+        PgStore(database, environ={}, ttl_s=300.0, waiting=ahead) as there,
     ):
         held = there.lease(run_lease("monday"))
         assert held.take()
@@ -135,7 +136,7 @@ def test_clocks_of_machines_may_differ(database):
         assert not here.lease(run_lease("monday")).take()
         there.quotas.left("a", [(5.0, 1)], under_way=0, forget_s=60.0)
         ((age_s, _),) = here.quotas.since("a", after=0)[0].counts
-        assert 5.0 <= age_s < 15.0
+        assert 5.0 <= age_s < 5.0 + BUSY_S
 
 
 def test_the_holder_has_its_time_after_the_start_of_the_database():

@@ -30,7 +30,8 @@ class StoreMaker:
     name         in the names of tests
     open         opens the store in a folder; two of one folder stand for two processes
     source       lines of Python that open the store in the folder `sys.argv[1]` as `store`
-    frees_s      seconds after which the lease of a killed process is free
+    frees_s      seconds after which the lease of a process that `source` began is free once it is
+                 killed
     in_database  True if the folder holds the URL of an empty database
     """
 
@@ -54,9 +55,10 @@ store = FileStore(Path(sys.argv[1]) / ".pipeline" / "ledger.db")
     frees_s=0.0,
 )
 TTL_S = 2.0
+KEPT_S = 300.0  # nothing ends by itself that this process has
 POSTGRES = StoreMaker(
     name="postgres",
-    open=lambda folder: PgStore((folder / "url").read_text(), environ={}, ttl_s=TTL_S),
+    open=lambda folder: PgStore((folder / "url").read_text(), environ={}, ttl_s=KEPT_S),
     source=f"""
 import sys
 from pathlib import Path

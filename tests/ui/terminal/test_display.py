@@ -13,6 +13,7 @@ from pipeline.model import AccountProgress, RecentError, Status
 from pipeline.ui.terminal import LiveDisplay, PlainDisplay
 from pipeline.ui.terminal.display import live_table, live_view, plain_line
 from pipeline.ui.terminal.pace import Paces, Throughput
+from tests.waiting import WITHIN_S, until
 
 SHOP = AccountProgress(
     account="shop",
@@ -222,8 +223,8 @@ def test_plain_lines_come_only_when_something_moved() -> None:
         progressed(0), progressed(3), progressed(3), RuntimeError("changed size"), progressed(6)
     )
     with PlainDisplay(Console(file=file, width=40), poll, ticking(), every_s=0.01):
-        assert poll.is_through.wait(5)
-        time.sleep(0.03)
+        assert poll.is_through.wait(WITHIN_S)
+        until(lambda: file.getvalue().count("\n") == 2)
     assert file.getvalue().splitlines() == [
         "shop: 3 of 9 rows done, 3.0 requests/s, 2 s left",
         "shop: 6 of 9 rows done, 2.0 requests/s, 2 s left",
@@ -238,7 +239,7 @@ def test_the_live_display_looks_by_itself_and_leaves_the_screen_as_it_was() -> N
     console = Console(file=file, width=80, force_terminal=True)
     poll = Scripted(progressed(0), progressed(3), RuntimeError("changed size"), progressed(9))
     with LiveDisplay(console, poll, ticking()):
-        assert poll.is_through.wait(5)
+        assert poll.is_through.wait(WITHIN_S)
     told = file.getvalue()
     assert "3/9" in told
     assert "9/9" in told
@@ -261,7 +262,7 @@ def test_an_account_that_waits_gets_a_line_a_minute_without_a_terminal() -> None
     file = io.StringIO()
     poll = Scripted(*[progressed(3)] * 200)
     with PlainDisplay(Console(file=file, width=40), poll, ticking(), every_s=0.001):
-        assert poll.is_through.wait(20)
+        assert poll.is_through.wait(WITHIN_S)
     lines = file.getvalue().splitlines()
     assert 3 <= len(lines) <= 5
     assert all(line.startswith("shop: 3 of 9 rows done") for line in lines)
