@@ -9,6 +9,7 @@ Not here: what a command does. A command without a terminal must be able to do t
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -69,6 +70,8 @@ class _Commands(LazyGroup):
         except Exception as error:
             if isinstance(error, _our_errors()):
                 raise _failed(error) from None
+            if isinstance(error, OSError) and error.filename is not None:
+                raise _Aborted(_about_file(error)) from None
             raise
         except KeyboardInterrupt:
             raise _Interrupted("interrupted") from None
@@ -88,6 +91,13 @@ def _failed(error: Exception) -> _Failed:
     from pipeline.model import RunAborted  # noqa: PLC0415
 
     return _Aborted(error) if isinstance(error, RunAborted) else _Failed(error)
+
+
+def _about_file(error: OSError) -> str:
+    """What is wrong with a file that nobody expected to be unusable."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    todo = ". Who may use it?" if isinstance(error, PermissionError) else ""
+    return f"{name} cannot be used: {error.strerror}{todo}"
 
 
 def _check_utf8(arg: str) -> None:

@@ -98,7 +98,7 @@ class _Harmless(RenderHook):
 def terminal(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = False) -> Console:
     """A console on stdout or stderr that prints everything as `Printable`."""
     output = ConsoleOutput(is_stderr=stderr)
-    console = Console(file=output, quiet=quiet, soft_wrap=soft_wrap, highlight=False)  # type: ignore[arg-type]
+    console = Console(file=output, quiet=quiet, soft_wrap=soft_wrap, emoji=False, highlight=False)  # type: ignore[arg-type]
     if console.width < LEAST_WIDTH:  # as of a terminal that does not say how wide it is
         console.width = USUAL_WIDTH
     console.push_render_hook(_Harmless())

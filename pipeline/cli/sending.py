@@ -102,8 +102,7 @@ class CommandSession:
     def _run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         found: list[Prepared | None] = []
         self._has_several = len(files) > 1
-        # reading the files mostly leaves the interpreter to what sends them
-        Thread(target=import_module, args=("pipeline.run.whole_run",)).start()
+        Thread(target=_import_what_sends).start()
         try:
             for number, (name, prepare) in enumerate(files):
                 found.append(self._prepare(number, name, prepare, is_agreed=is_agreed))
@@ -169,7 +168,7 @@ class CommandSession:
         self, number: int, name: str, prepare: Prepare, *, is_agreed: bool
     ) -> Prepared | None:
         try:
-            with self._console.status(f"Reading {name}", spinner="dots"):
+            with self._shown_as_read(name):
                 prepared = prepare()
         except RunAborted:
             raise
@@ -186,6 +185,12 @@ class CommandSession:
         self._shown |= set(question.warnings)
         show_question(self._console, question, is_agreed=is_agreed)
         return prepared
+
+    def _shown_as_read(self, name: str) -> AbstractContextManager[object]:
+        """Show on a terminal that a file is being read; elsewhere nothing would be shown."""
+        if self._console.quiet or not self._console.is_terminal:
+            return nullcontext()
+        return self._console.status(f"Reading {name}", spinner="dots")
 
     def _report_error(self, number: int, file: str, error: object) -> None:
         if not isinstance(error, ConfigError | engine.BusyError):  # not an error of the file
@@ -299,6 +304,12 @@ class CommandSession:
 
     def _open_display(self, poll: engine.Progress) -> AbstractContextManager[object]:
         return open_display(self._console, poll)
+
+
+def _import_what_sends() -> None:
+    """Import it while files are read, which mostly leaves the interpreter to others."""
+    import_module("pipeline.run.whole_run")
+    anyio.run(anyio.sleep, 0)  # the first event loop of a process imports a lot, too
 
 
 def open_display(console: Console, poll: engine.Progress) -> AbstractContextManager[object]:

@@ -28,6 +28,7 @@ from pipeline.vendors import load_vendors
 
 DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
+_TAKEN = DATA + REFUSED_WITH_REASON
 T = TypeVar("T")
 
 LATEST = "latest"
@@ -232,13 +233,19 @@ class InputPath(click.Path):
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.name.endswith(DATA + REFUSED_WITH_REASON)
-        and not any(is_hidden(part) for part in path.relative_to(folder).parts)
-    )
+    """The files in a folder and those below it. Raises UsageError if one cannot be looked into."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # gone meanwhile, or not there yet
+            why = f"{error.filename} cannot be looked into: {error.strerror}"
+            raise UsageError(f"{why}. Correct its permissions, or name files")
+
+    found = []
+    for above, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        paths = [Path(above, name) for name in names if not is_hidden(name)]
+        found += [path for path in paths if path.name.endswith(_TAKEN) and path.is_file()]
+    return sorted(found)
 
 
 def _is_hidden_part(path: Path, pattern: str) -> bool:

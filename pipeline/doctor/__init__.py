@@ -6,6 +6,7 @@ Not here: checks that a run makes before its first request (`run`) and how findi
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,9 @@ async def examine(
     found = [] if config.database is None else _examine_database(config.database)
     for finding in found:
         yield finding
-    is_recorded = config.ledger.exists() if config.database is None else _has_tables(found)
+    is_recorded = (
+        os.access(config.ledger, os.F_OK) if config.database is None else _has_tables(found)
+    )
     for finding in await anyio.to_thread.run_sync(lambda: list(examine_buckets(config, environ))):
         yield finding
     for name in dict.fromkeys(accounts or config.accounts):

@@ -97,6 +97,11 @@ def _writers(config: Config) -> Iterator[Finding]:
     if not config.inputs.is_dir():
         what, fix = f"there is no folder {config.inputs}", "Create it: pipeline init"
         yield Finding(level=Level.WARNING, check="permissions", what=what, fix=fix)
+    elif not os.access(config.inputs, os.R_OK | os.X_OK):
+        what = f"no permission to read {config.inputs}"
+        fix = "Give this user the permission, or set `inputs` to a folder of its own"
+        yield Finding(level=Level.FAULT, check="permissions", what=what, fix=fix)
+        return
     for path in (config.inputs, *_subfolders(config.inputs)):
         if _mode(path) & stat.S_IWOTH:
             yield Finding(
@@ -146,5 +151,5 @@ def _mode(path: Path) -> int:
 
 
 def _existing(path: Path) -> Path:
-    """The nearest of a path and the folders above it that exists."""
-    return next(each for each in (path, *path.parents) if each.exists())
+    """The nearest of a path and the folders above it that can be seen."""
+    return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))

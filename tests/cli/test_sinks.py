@@ -22,7 +22,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.cli import main
-from pipeline.cli.console import ConsoleOutput
+from pipeline.cli.console import ConsoleOutput, terminal
 from pipeline.notify.events import RunFailed
 from pipeline.notify.formatting import as_json, as_text, body
 from tests.cli.command import environment, pipeline, start, typed
@@ -349,3 +349,9 @@ def test_an_output_whose_stream_is_closed_leaves_no_descriptor_open() -> None:
     assert output.write("lost") == 4
     output.flush()
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_word_between_colons_is_no_picture():
+    with redirect_stdout(io.StringIO()) as output:
+        terminal().print("xsolla:key:7", markup=False)
+    assert output.getvalue() == "xsolla:key:7\n"

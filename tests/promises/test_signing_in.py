@@ -15,8 +15,10 @@ from pipeline.model import Status
 from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions
+from tests.busyness import busyness
 from tests.workplace import ENVIRON, Simulator, configure_all, simulator
 
+AHEAD_S = 0.2  # a token of two seconds is renewed so long before its end
 TOKEN = {"adobe": "/ims/token/v3", "oracle": "/authentication/queryAccessToken"}
 
 
@@ -60,7 +62,10 @@ async def test_one_token_serves_a_whole_run(tmp_path, name):
 @pytest.mark.quiet("a token of 2 s is renewed 0.2 s before its end: requests arrive within that")
 async def test_a_token_that_expires_in_mid_run_costs_no_row(tmp_path):
     """It is renewed before its end, so that no request meets a 401."""
-    with simulator("--token-lifetime-s", "2", "--latency-ms", "50") as vendor:
+    with (
+        busyness(tmp_path) as machine,
+        simulator("--token-lifetime-s", "2", "--latency-ms", "50") as vendor,
+    ):
 
         async def send_all(name: str) -> None:
             folder = tmp_path / name
@@ -70,12 +75,14 @@ async def test_a_token_that_expires_in_mid_run_costs_no_row(tmp_path):
             summary = await send(drop(folder, name, 450), config)
             took_s = time.monotonic() - began_s
             assert summary.statuses[Status.UPDATED] == 450
-            assert 2 <= len(calls(vendor, name)) <= 1 + took_s / 1.8
+            assert len(calls(vendor, name)) >= 2
+            assert machine.late_s > AHEAD_S or len(calls(vendor, name)) <= 1 + took_s / 1.8
 
         async with anyio.create_task_group() as tasks:
             for name in TOKEN:
                 tasks.start_soon(send_all, name)
-        assert 401 not in {entry["status"] for entry in vendor.get("log")}
+        met = {entry["status"] for entry in vendor.get("log")}
+        assert 401 not in met or machine.late_s > AHEAD_S
 
 
 @pytest.mark.parametrize("name", ["adobe", "oracle"])

@@ -218,7 +218,7 @@ async def test_the_quota_is_used_and_never_passed(tmp_path):
     late_s.sort()
     is_busy = late_s[len(late_s) * 9 // 10] > 0.002
     print(f"used of the quotas: {used}; the machine is {'busy' if is_busy else 'idle'}")
-    assert min(used.values()) >= (0.4 if is_busy else 0.95)
+    assert min(used.values()) >= (0.1 if is_busy else 0.95)
 
 
 async def send_for_8_s(folder: Path, vendor: Simulator, per_s: int, shares: int) -> None:

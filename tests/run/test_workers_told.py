@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import pytest
 
 from pipeline.model.quota import Quota
 from pipeline.run.history import slow, stop
+from tests.busyness import busyness
 from tests.cli.command import ended
 from tests.postgres import PostgresServer
 from tests.run.machines import STORES
@@ -28,7 +27,6 @@ retry_after_s = {PAUSE_S}
 """
 REPLY_S = 0.03
 """Longest time from a request to its reply: the vendor is 20 ± 10 ms away."""
-STEPS = 4  # of processes, from one that hears to one that heeds
 SLOW_PER_S = 20
 
 pytestmark = [
@@ -50,32 +48,6 @@ def sending(
         yield here, process
 
 
-@contextmanager
-def busyness(path: Path) -> Iterator[list[float]]:
-    """By how many seconds the machine was late at most, while the block runs: to wake a sleeper,
-    and to put a file on its disk.
-    """
-    worst, is_over = [0.0], threading.Event()
-
-    def look() -> None:
-        before_s = time.monotonic()
-        while not is_over.wait(0.01):
-            with path.open("wb", buffering=0) as file:
-                file.write(b"0")
-                os.fsync(file.fileno())
-            now_s = time.monotonic()
-            worst[0] = max(worst[0], now_s - before_s - 0.01)
-            before_s = now_s
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield worst
-    finally:
-        is_over.set()
-        thread.join()
-
-
 def now_s(here: Place) -> float:
     """By the clock of the log."""
     return float(here.vendor.stats()["elapsed_s"])
@@ -90,7 +62,7 @@ def test_a_pause_a_slower_quota_and_a_stop_reach_all_workers_in_time(tmp_path, p
     (tmp_path / "script.toml").write_text(PAUSE)
     script = ("--script", str(tmp_path / "script.toml"))
     with (
-        busyness(tmp_path / "busy") as worst,
+        busyness(tmp_path) as machine,
         sending(tmp_path, postgres, store, *script) as (here, process),
     ):
         here.until(lambda: any(entry["status"] == 429 for entry in here.log()))
@@ -112,10 +84,9 @@ def test_a_pause_a_slower_quota_and_a_stop_reach_all_workers_in_time(tmp_path, p
     print(
         f"the last request {paused_s:.3f} s after one was refused, {last_s:.3f} s after the stop;"
     )
-    print(f"the machine was late by {worst[0]:.3f} s at most")
+    print(f"the machine was late by {machine.worst_s:.3f} s at most")
     print(f"{len(slowly)} in 3 s at {SLOW_PER_S}/s, from a second after the order on")
     assert len(after_s) > 50  # it was paused, not over
-    busy_s = STEPS * worst[0]  # next to nothing where nothing else runs
-    assert paused_s < REPLY_S + 0.1 + busy_s
+    assert paused_s < REPLY_S + 0.1 + machine.late_s
     assert len(slowly) <= 3 * SLOW_PER_S + 4  # each share rounds for itself
-    assert last_s < 1.0 + busy_s
+    assert last_s < 1.0 + machine.late_s
