@@ -48,6 +48,8 @@ MAY_USE: dict[str, set[str]] = {
             "http_client.wire",
             "http_client.link_urls",
             "http_client.patient_loop",
+            "http_client.held_replies",
+            "http_client.reply_certainty",
         ),
         "anyio",
     },
@@ -134,7 +136,7 @@ DECISIONS = {
         "airflow": "command",
         "doctor": "judge",
         "exchanges": "text",
-        "http_client": "backoff decompress http1 masking",
+        "http_client": "backoff decompress http1 masking reply_certainty",
         "jobs": "shares",
         "loader": (
             "cells columns csv_header csv_quotes dates fields file_kind header job_template "
@@ -164,7 +166,7 @@ DECISIONS = {
         "workers": (
             "answers backlog batches bisection claim_ahead "
             "fail_fast entity_queue own_answers patience precheck probes refusals "
-            "reply_certainty row stop_reason traffic"
+            "row stop_reason traffic"
         ),
     }.items()
     for name in names.split()

@@ -26,7 +26,6 @@ from pipeline.cli.setup import (
     uninterrupted,
 )
 from pipeline.config import Config
-from pipeline.exchanges.text import as_curl, shown_request
 from pipeline.jobs import read_jobs
 from pipeline.loader import FaultKind
 from pipeline.model import PipelineError, RunAborted
@@ -111,7 +110,7 @@ def _check(
         show_question(console, question, would=True)
         for line in _fault_lines(prepared.bound.faults):
             console.print(line, markup=False, soft_wrap=True)
-        for line in _samples(prepared, show):
+        for line in _samples(prepared, show) if show else ():
             console.print(line, markup=False, soft_wrap=True)
     finally:
         discard(prepared)
@@ -134,6 +133,8 @@ def _fault_lines(kinds: Sequence[FaultKind]) -> Iterator[str]:
 
 def _samples(prepared: Prepared, show: int) -> Iterator[str]:
     """The first jobs, and the first request as a curl command without secrets."""
+    from pipeline.exchanges.text import as_curl, shown_request  # noqa: PLC0415 - few look at it
+
     for account in prepared.accounts:
         batches = read_jobs(prepared.bound.jobs[account.name].path)
         jobs = list(islice(chain.from_iterable(batches), show))

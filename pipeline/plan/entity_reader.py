@@ -14,13 +14,13 @@ from pipeline.http_client.wire import Wire
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.pacing.pause_handler import PauseHandler
 from pipeline.pacing.permits import exchange, permit_for
 from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
 from pipeline.workers.answers import is_judged
-from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.stop_reason import describe, stop_reason
 
 MAX_REFUSED = 20

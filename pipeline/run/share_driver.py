@@ -17,6 +17,7 @@ from pipeline.jobs.shares import shares_for
 from pipeline.model import AccountProgress, NoWorkerError, RunAborted
 from pipeline.model.errors import first_of
 from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.run.account_shares import whole_progress
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.live_overrides import LiveOverrides
 from pipeline.run.outcome import RunOutcome
@@ -48,7 +49,6 @@ from pipeline.store.seam import (
     Store,
 )
 from pipeline.vendors import Account
-from pipeline.workers.account_shares import whole_progress
 
 LOOK_EVERY_S = 0.5
 KILL_AFTER_S = 10.0

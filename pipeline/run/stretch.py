@@ -21,6 +21,7 @@ from pipeline.model.errors import first_of
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+from pipeline.run.account_shares import AccountShares, Sender
 from pipeline.run.canary import conditions, subset
 from pipeline.run.environment import RunEnvironment
 from pipeline.run.legs import legs_of, merge_progress
@@ -32,10 +33,9 @@ from pipeline.run.recorded_state import RecordedState
 from pipeline.runs.stop_if import StopCheck, StopIf
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
-from pipeline.workers.account_shares import AccountShares
 from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
-from pipeline.workers.pool import Sender, WorkerPool
+from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record as RecordRows
 from pipeline.workers.recorder import Recorder
 

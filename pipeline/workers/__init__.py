@@ -13,10 +13,11 @@ disk, and the next row of its entity is free). The rest is about what may come b
 | Is a 503 retried? How does a row end? | `row` (delays: `model/retry`) |
 | What is read of an entity, and when? | `row`, `reads`; `precheck` decides from the state |
 | Is a 403 about the row or the account? | `refusals`, `undecided` |
-| When does an account stop? | `stop_reason`, `fail_fast`, `pauses` |
+| When does an account stop? | `stop_reason`, `fail_fast`, `pacing/pause_handler` |
 | How many requests are in flight? | `concurrency_limiter` |
 | When is a refused group split? | `bisection` |
 
 Not here: how a request reaches the vendor (`http_client`, `sign_in`), when it may be sent
-(`pacing`), what a reply means (`vendors`) and how a result is made durable (`store`).
+(`pacing`), what a reply means (`vendors`), when a reply is certain (`http_client/held_replies`),
+and how a result is made durable (`store`).
 """

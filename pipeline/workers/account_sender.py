@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import anyio
@@ -18,16 +21,16 @@ from pipeline.http_client.wire import Wire
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.circuit_breaker import are_rows_at_fault
+from pipeline.pacing.pause_handler import PauseHandler
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
-from pipeline.workers.batches import Batch, Row, may_be_claimed
+from pipeline.workers.batches import Batch, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.dependencies import Dependencies
+from pipeline.workers.entity_queue import EntityQueue
 from pipeline.workers.environment import NOTHING, RecoveredState, SenderEnvironment
-from pipeline.workers.fail_fast import FailFastCheck
-from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.pump import Pump
 from pipeline.workers.read_ahead import ReadAhead
 from pipeline.workers.reads import Reads
@@ -43,6 +46,16 @@ MAX_HELD = 10_000
 
 ANSWERED = (Status.UPDATED, Status.REJECTED)
 """Statuses of rows that the vendor has answered."""
+
+
+class RowSource(Enum):
+    """Where the next rows of an account come from."""
+
+    ANY = "the next rows"
+    SENT = "the next rows that were sent before; others only if every one of those has ended"
+    SAMPLE = "one row from anywhere"
+    NEWS = "the same, but none whose answer would show nothing new"
+    GROUP = "one row of a refused group"
 
 
 class AccountSender:
@@ -94,13 +107,13 @@ class AccountSender:
             at_fault=self._are_rows_at_fault,
             patience_s=account.max_outage_s,
         )
-        fail_fast = FailFastCheck(environment.fail_fast_after)
-        self._undecided = Undecided(
-            backlog, self._result_writer, fail_fast, clock, recovered.refused
-        )
+        self._undecided = Undecided(backlog, self._result_writer, environment, recovered.refused)
         deps = Dependencies(
+            owner=self,
             account=account,
             wire=wire,
+            account_limiter=account_limiter,
+            recorder=recorder,
             concurrency=self._concurrency,
             environment=environment,
             traffic=self._traffic,
@@ -108,9 +121,9 @@ class AccountSender:
             result_writer=self._result_writer,
             undecided=self._undecided,
         )
-        self._attempts = Attempts(deps, bisector, account_limiter, self)
-        self._reads = Reads(deps, environment.prechecks, lambda: account_limiter.per_second)
-        self._pump = Pump(deps, account_limiter, recorder, self._attempts, self._reads, owner=self)
+        self._attempts = Attempts(deps, bisector)
+        self._reads = Reads(deps)
+        self._pump = Pump(deps, self._attempts, self._reads)
         backlog.on_news = self._pump.call_soon
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
@@ -189,75 +202,96 @@ class AccountSender:
 
     # Choosing rows...
 
-    def next_batch(self, ahead: int) -> Batch:
-        """Take the next rows that may share a request now; empty if there are none.
+    def next_batches(self, ahead: int) -> list[Batch]:
+        """Take the next batches that may be claimed now: many at once only while `is_calm`.
 
         ahead  how many batches may wait claimed
         """
+        concurrency, undecided = self._concurrency, self._undecided
         if self.stopped is not None:
             return []
-        is_suspected = self._undecided.is_suspected
-        concurrency = self._concurrency
         if not self._is_open and (concurrency.taken or self._is_deciding):
             return []  # before the first reply one request at a time
-        if not self._is_open or is_suspected or concurrency.is_suspected:
+        if not self._is_open or undecided.is_suspected or concurrency.is_suspected:
             ahead = 0
         if not concurrency.may_acquire(ahead):
             return []
-        batch = self._next_probe() if is_suspected else self._next_rows()
-        self._on_taken()
-        if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
-            # a group that gets no reply is split, and its many rows would all end late
-            self._backlog.reopen(batch[1:])
-            batch = batch[:1]
-        if batch and not (
-            is_suspected
-            or concurrency.is_probing
-            or may_be_claimed(batch, concurrency.room(), concurrency.places)
-        ):
-            self._backlog.put_back(batch)
-            return []
-        if batch:
-            concurrency.acquire([batch])
-        return batch
-
-    def next_batches(self, ahead: int) -> list[Batch]:
-        """As `next_batch`, as often as it gives one; only while `is_calm`."""
-        concurrency = self._concurrency
-        most = concurrency.room(ahead)
-        if self.stopped is not None or most <= 0:
-            return []
-        if self._undecided.had_refusals and self._backlog.has_few_unsent(
-            self._last_rows * (1 + most)
-        ):
-            return []  # the last of these may be kept as probes
-        if len(self._bisector) >= MAX_HELD:
-            return []
-        room, places = concurrency.room(), concurrency.places
-        batches = self._backlog.next_many(self._clock(), most, room, places)
-        self._on_taken()
-        concurrency.acquire(batches)
-        return batches
-
-    def _on_taken(self) -> None:
+        most = concurrency.room(ahead) if self.is_calm else 1
+        if undecided.had_refusals and self._backlog.has_few_unsent(self._last_rows * (1 + most)):
+            most = 1  # the last of these may be kept as probes
+        taken = (self._take(source, most) for source in self._sources())
+        batches = next(filter(None, taken), [])
+        if undecided.is_suspected and batches:
+            (undecided.probe,) = batches
         self._result_writer.end_blocked()
         self._reader.read_if_few()
+        if batches:
+            concurrency.acquire(batches)
+        return batches
 
-    def _take(self, *, may_be_first: bool, others_first: bool = False) -> Batch:
-        """Take the next rows that may share a request, while the vendor is down a probe's.
+    def _sources(self) -> tuple[RowSource, ...]:
+        """Return where the next rows come from: the first of these that has any.
 
-        may_be_first  False gives fresh rows only while no other row is being sent
-        others_first  rows that were not sent yet go before rows that failed
+        | the account | the next rows |
+        | --- | --- |
+        | is suspected | one probe at a time: a row with news, of a refused group, or sent before |
+        | has not replied, and a request for one entity was lost | a row of another entity |
+        | has not replied, and rows were refused before | a row that was not |
+        | has not replied otherwise | the first; others if all that were given out are held |
+        | refused rows, and has few left | rows that were sent before; another one if none is left |
+        | works otherwise | any |
         """
-        fresh = (may_be_first or self._backlog.is_untouched) and len(self._bisector) < MAX_HELD
-        if (probe := self._concurrency.next_probe) is not None:
-            return self._backlog.probe(probe, fresh=fresh)
-        return self._backlog.next(self._clock(), fresh=fresh, others_first=others_first)
+        concurrency, undecided, backlog = self._concurrency, self._undecided, self._backlog
+        if undecided.is_suspected:
+            is_due = undecided.probe is None and not backlog.needs_more
+            return (RowSource.NEWS, RowSource.GROUP, RowSource.SENT) if is_due else ()
+        if self._is_open:
+            if not self._keeps_last_rows:
+                return (RowSource.ANY,)
+            return (RowSource.SENT,) if concurrency.taken else (RowSource.SENT, RowSource.SAMPLE)
+        last = RowSource.ANY if self._are_all_held else RowSource.SENT
+        if self._first.needs_another:
+            # rows that no process has sent may be among those that are being read
+            return () if backlog.needs_more else (RowSource.NEWS, RowSource.SAMPLE, last)
+        may_have_news = undecided.refused_before and backlog.is_untouched
+        return (RowSource.NEWS, last) if may_have_news else (last,)
+
+    def _take(self, source: RowSource, most: int) -> list[Batch]:
+        """Take the next batches from `source`, while the vendor is down those of a probe."""
+        concurrency, undecided, backlog = self._concurrency, self._undecided, self._backlog
+        if source is RowSource.GROUP:
+            return _one_or_none(undecided.row_of_held_group())
+        if source is RowSource.SAMPLE:
+            return _one_or_none(backlog.sample_one())
+        if source is RowSource.NEWS:
+            is_one_lost = self._first.needs_another and not undecided.is_suspected
+            lost = self._in_doubt_before if is_one_lost else frozenset()
+            return _one_or_none(backlog.sample_one(lost.union(undecided.refused_before)))
+        fresh = source is RowSource.ANY or backlog.is_untouched
+        fresh = fresh and len(self._bisector) < MAX_HELD
+        if (probe := concurrency.next_probe) is not None:
+            return _one_or_none(backlog.probe(probe, fresh=fresh))
+        room, places = concurrency.room(), concurrency.places
+        take = partial(
+            backlog.next, self._clock(), fresh=fresh, others_first=concurrency.is_suspected
+        )
+        batches = list[Batch]()
+        for batch in islice(iter(take, []), most):
+            if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
+                # a group that gets no reply is split, and its many rows would all end late
+                backlog.rows.reopen(batch[1:])
+                del batch[1:]
+            is_early = not may_be_claimed(batch, room - len(batches), places - len(batches))
+            if is_early and not undecided.is_suspected:
+                backlog.put_back(batch)
+                break
+            batches.append(batch)
+        return batches
 
     @property
     def _are_all_held(self) -> bool:
         """True if rows were given out, and all that have not ended are held."""
-        return 0 < self._undecided.count == self._backlog.failing
+        return 0 < self._undecided.count == self._backlog.rows.failing
 
     def _are_rows_at_fault(self, answered: int) -> bool:
         """True if the failing rows are at fault after a long outage, not the vendor.
@@ -266,21 +300,9 @@ class AccountSender:
         """
         return are_rows_at_fault(
             answered=answered + sum(self._reader.ended_before[status] for status in ANSWERED),
-            failing=self._backlog.failing,
+            failing=self._backlog.rows.failing,
             may_others_go=self._backlog.has_unsent(),
             is_resumed=bool(self._in_doubt_before),
-        )
-
-    def _next_rows(self) -> Batch:
-        if not self._is_open and (self._first.needs_another or self._undecided.refused_before):
-            return self._next_first()
-        if self._keeps_last_rows:
-            return self._next_amid_refusals()
-        # the first request is sent alone: nothing fresh before the first reply, unless every row
-        # that was given out is held
-        return self._take(
-            may_be_first=self._is_open or self._are_all_held,
-            others_first=self._concurrency.is_suspected,
         )
 
     @property
@@ -290,46 +312,10 @@ class AccountSender:
         If nothing but refused rows is left, nothing shows whether the account works.
         """
         concurrency, undecided = self._concurrency, self._undecided
-        if not (self._is_open and undecided.had_refusals):
-            return False
-        if concurrency.is_probing or concurrency.is_suspected:
-            return False  # then other rules decide what is sent
+        if not undecided.had_refusals or concurrency.is_probing or concurrency.is_suspected:
+            return False  # else other rules decide what is sent
         is_amid = concurrency.taken or undecided.count
         return bool(is_amid) and self._backlog.has_few_unsent(self._last_rows)
-
-    def _next_amid_refusals(self) -> Batch:
-        """Take rows that were sent before; if there is nothing else, one that was not, alone."""
-        batch = self._take(may_be_first=False)
-        if batch or self._concurrency.taken:
-            return batch
-        return self._backlog.sample_one()
-
-    def _next_probe(self) -> Batch:
-        """Take one row to learn whether the account works; empty while another one is in flight."""
-        if self._undecided.probe is not None or self._backlog.needs_more:
-            return []
-        avoid = self._undecided.refused_before
-        batch = (
-            self._backlog.sample_one(avoid)
-            or self._undecided.row_of_held_group()
-            or self._take(may_be_first=False)
-        )
-        self._undecided.probe = batch or None
-        return batch
-
-    def _next_first(self) -> Batch:
-        """Take a row before the first reply: none that got no reply or was refused before."""
-        if self._first.needs_another and self._backlog.needs_more:
-            return []  # rows that no process has sent may be among those that are being read
-        if self._backlog.is_untouched or self._first.needs_another:
-            sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
-            avoid = sent_before.union(self._undecided.refused_before)
-            batch = self._backlog.sample_one(avoid)
-            if not batch and self._first.needs_another:
-                batch = self._backlog.sample_one()
-            if batch:
-                return batch
-        return self._take(may_be_first=self._are_all_held)
 
     def on_idle(self) -> None:
         """Let the sender end, or decide the account if nothing can be sent before that."""
@@ -364,7 +350,7 @@ class AccountSender:
     async def _can_read_known_row(self) -> bool:
         """Read the entity of an updated row; True if the credentials still work for reads."""
         row = self._undecided.updated_row
-        return row is not None and await self._reads.can_read_now(row, self._account_limiter)
+        return row is not None and await self._reads.can_read_now(row)
 
     def _send_only_probes(self) -> None:
         """Put the rows back that wait to be sent, and those whose reads wait for permits."""
@@ -385,44 +371,33 @@ class AccountSender:
             and not self._pump.is_gated
         )
 
-    def on_successes(self, last: Row, latest_s: float) -> None:
-        """As `on_outcome` for updates of one row that were OK, while `is_calm`.
+    def on_answers(
+        self, batch: Batch, answers: Sequence[Answer], sent_s: float, *, is_read: bool = False
+    ) -> None:
+        """Let other rows go after the first reply, and stop the account if an answer requires it.
 
-        last      the row of the last of them
-        latest_s  when the last one was sent
+        answers  the distinct answers to a request for `batch`, sent at `sent_s`
+        is_read  True for a read: a refusal says nothing about updates
         """
-        self._undecided.on_success(last, latest_s)
-
-    def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
-        """A request for `batch`, sent at `sent_s`, has ended; None if it was not sent after all.
-
-        Lets other rows go after the first reply, and stops the account if an answer requires it.
-        """
-        if outcome is None:
-            return
         was_known = self._is_open and self._undecided.fail_fast.is_over
         if not self._traffic.has_reply:
-            self._on_no_reply(outcome, batch)
+            self._on_no_reply(batch, answers)
         elif not self._is_open:
             self._is_open = True
             self._reader.read_far(enabled=self._undecided.is_suspected)
         was_suspected = self._undecided.is_suspected
-        self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
-        is_ok = True
-        for answer in outcome.answers:
-            is_ok = is_ok and answer.verdict is Verdict.OK
+        self._undecided.on_answer(batch, answers, sent_s, is_read=is_read)
+        for answer in answers:
             self._stop_if_pointless(answer)
         is_known = self._is_open and self._undecided.fail_fast.is_over
         if is_known and not was_known and self.stopped is None:
             self.on_open()
-        if is_ok and not was_suspected:
-            return  # a success raises no suspicion
         if self._undecided.is_suspected != was_suspected:
             self._on_suspicion(is_suspected=not was_suspected)
 
-    def _on_no_reply(self, outcome: RequestOutcome, batch: Batch) -> None:
+    def _on_no_reply(self, batch: Batch, answers: Sequence[Answer]) -> None:
         """Note that this request, like all before it, got no reply."""
-        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in outcome.answers)
+        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in answers)
         is_known = self._was_sent_before(batch) and may_have_arrived
         self._first.on_no_reply(batch[0].job.entity, is_known=is_known)
         self._reader.read_far(enabled=True)
@@ -469,14 +444,18 @@ class AccountSender:
         self._pump_soon()
 
 
+def _one_or_none(batch: Batch) -> list[Batch]:
+    return [batch] if batch else []
+
+
 def _backlog(
     account: Account, environment: SenderEnvironment, recovered: RecoveredState
 ) -> Backlog:
-    return Backlog(
+    rows = EntityQueue(
         batch_size=account.batch_size,
         replaces={op.name: op.replaces for op in account.vendor.operations},
         in_doubt=recovered.in_doubt,
         coalesce=environment.coalesce,
         overtaking=recovered.overtaking,
-        sampled=int(environment.jitter() * 1000),  # a resumed run samples other rows
     )
+    return Backlog(rows, sampled=int(environment.jitter() * 1000))  # a resumed run: other rows

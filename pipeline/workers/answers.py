@@ -28,13 +28,12 @@ def update_answers(
     return tuple(without_secrets(answer, reply.hide) for answer in answers)
 
 
-def is_plain_success(operation: Operation[Any, Any], reply: Reply | NoReply) -> bool:
-    """True if `reply` is the one that the operation declares as its plain success."""
+def is_plain_success(plain: Answer, reply: object) -> bool:
+    """True if `reply` is a Reply that means `plain`, which its operation declares."""
     return (
         isinstance(reply, Reply)
-        and reply.status == operation.plain_success
-        and not reply.body
-        and not reply.is_cut
+        and reply.status == plain.http_status
+        and not (reply.body or reply.is_cut)
     )
 
 

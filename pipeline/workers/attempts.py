@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.http_client.held_replies import HeldReplies
+from pipeline.http_client.reply_certainty import certain_at_s, update_typical_s
 from pipeline.http_client.wire import unmatched_reply
 from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
@@ -19,10 +21,8 @@ from pipeline.pacing.margin import arrival_s
 from pipeline.workers.answers import is_judged, is_plain_success, update_answers
 from pipeline.workers.batches import Batch, Row, request_for
 from pipeline.workers.bisection import Bisector, GroupParts
-from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
-from pipeline.workers.held_replies import HeldReplies
+from pipeline.workers.dependencies import Dependencies, RequestStep
 from pipeline.workers.own_answers import INTERRUPTED
-from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.row import (
     Facts,
     Finish,
@@ -37,9 +37,6 @@ from pipeline.workers.row import (
     on_lost_turn,
     on_sent,
 )
-
-if TYPE_CHECKING:
-    from pipeline.workers.account_sender import AccountSender
 
 
 class InFlight(Permit):
@@ -93,17 +90,9 @@ class Attempts(RequestStep):
     ended      requests that have ended, in this order, and that nothing has followed from yet
     """
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        bisector: Bisector,
-        account_limiter: AccountLimiter,
-        owner: AccountSender,
-    ) -> None:
+    def __init__(self, deps: Dependencies, bisector: Bisector) -> None:
         super().__init__(deps)
         self._bisector = bisector
-        self._account_limiter = account_limiter
-        self._owner = owner
         self._plain = {
             op.name: Answer(Verdict.OK, Effect.APPLIED, op.plain_success)
             for op in deps.account.vendor.operations
@@ -190,32 +179,23 @@ class Attempts(RequestStep):
             self.call_soon()
 
     def act_on_ends(self) -> None:
-        """Act on what came of requests, in its order: on plain successes together."""
-        ended, plain = self.ended, list[InFlight]()
-        if not ended:
-            return
-        is_calm = self._owner.is_calm
-        while ended:
-            if is_calm and self._is_plain(ended[0]):
-                plain.append(ended.popleft())
-                continue
-            self._on_successes(plain)
-            plain = []
-            self.act_on_end()
-            is_calm = self._owner.is_calm
-        self._on_successes(plain)
+        """Act on what came of requests, in its order: on plain successes together.
 
-    def act_on_end(self) -> None:
-        """Act on what came of the first request that has ended.
-
-        raises  the exception that came of it, or what a bug in reading its reply raises
+        raises  the exception that came of one, or what a bug in reading its reply raises
         """
-        self._act_on(self.ended.popleft())
+        while self.ended:
+            plain = list[InFlight]()
+            if self._owner.is_calm:
+                while self.ended and self._is_plain(self.ended[0]):
+                    plain.append(self.ended.popleft())
+            if plain:
+                self._on_successes(plain)
+            else:
+                self._act_on(self.ended.popleft())
 
     def _act_on(self, request: InFlight) -> None:
         try:
-            outcome = self._on_end(request, request.batch)
-            self._owner.on_outcome(outcome, request.batch, request.left_s)
+            self._on_end(request, request.batch)
         finally:
             self._end(request)
 
@@ -234,8 +214,7 @@ class Attempts(RequestStep):
                 self._result_writer.on_stop(row, INTERRUPTED.message)
             self._end(request)
 
-    def _on_end(self, request: InFlight, batch: Batch) -> RequestOutcome | None:
-        """Act on what came of a request; None if it was not sent."""
+    def _on_end(self, request: InFlight, batch: Batch) -> None:
         self._deps.traffic.on_end()
         reply = request.came
         if reply is None or isinstance(reply, Exception):
@@ -251,7 +230,7 @@ class Attempts(RequestStep):
             for row in batch:
                 on_lost_turn(row)
             self._backlog.put_back(batch)
-            return None
+            return
         now_s = self._clock()
         took_s = now_s - request.left_s
         self._deps.traffic.add_latencies([took_s])
@@ -267,24 +246,16 @@ class Attempts(RequestStep):
             self._hold([request], request.left_s, now_s, is_urgent=True)
         else:
             self._decide([request])
-        return RequestOutcome(distinct, is_read=False)
+        self._owner.on_answers(batch, distinct, request.left_s)
 
     def _is_plain(self, request: InFlight) -> bool:
         """True if one row was sent, and its reply is a plain success: `_on_successes` is enough."""
-        batch, came = request.batch, request.came
-        answer = self._plain.get(batch[0].job.operation)
-        return (
-            answer is not None
-            and len(batch) == 1
-            and isinstance(came, Reply)
-            and came.status == answer.http_status
-            and not (came.body or came.is_cut)
-        )
+        batch = request.batch
+        plain = self._plain.get(batch[0].job.operation)
+        return plain is not None and len(batch) == 1 and is_plain_success(plain, request.came)
 
     def _on_successes(self, requests: Sequence[InFlight]) -> None:
-        """As `act_on_end` for each of `requests`, which are plain, while the account is calm."""
-        if not requests:
-            return
+        """As `_act_on` for each of `requests`, which are plain, while the account is calm."""
         now_s = self._clock()
         self._requests.difference_update(requests)
         self._deps.concurrency.release([request.batch for request in requests])
@@ -303,12 +274,12 @@ class Attempts(RequestStep):
         if held:
             self._hold(held, latest_s, now_s, is_urgent=self._is_urgent(held))
         self._decide(certain)
-        self._owner.on_successes(requests[-1].batch[0], latest_s)
+        self._deps.undecided.on_success(requests[-1].batch[0], latest_s)
 
     def _is_urgent(self, requests: Sequence[InFlight]) -> bool:
         """True if a row or the run's end waits for these, or a kill would leave one in doubt."""
         rows = [request.batch[0] for request in requests]
-        is_awaited = self._backlog.are_awaited(rows) or not self._backlog.has_others
+        is_awaited = self._backlog.rows.are_awaited(rows) or not self._backlog.has_others
         return is_awaited or not all(row.is_repeatable for row in rows)
 
     # Decisions...
@@ -343,8 +314,9 @@ class Attempts(RequestStep):
 
     def _answers(self, batch: Batch, reply: Reply | NoReply) -> tuple[Answer, ...]:
         operation = self._account.operation(batch[0].job.operation)
-        if is_plain_success(operation, reply):
-            return (self._plain[operation.name],) * len(batch)
+        plain = self._plain.get(operation.name)
+        if plain is not None and is_plain_success(plain, reply):
+            return (plain,) * len(batch)
         jobs = [operation.job_type.trusted(row.text) for row in batch]
         return update_answers(operation, self._account.settings, jobs, reply)
 

@@ -11,10 +11,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable
 from functools import partial
 from itertools import count
-from typing import Unpack
 
-from pipeline.workers.batches import Batch, Row, may_be_claimed
-from pipeline.workers.entity_queue import EntityQueue, QueueRules
+from pipeline.workers.batches import Batch, Row
+from pipeline.workers.entity_queue import EntityQueue
 from pipeline.workers.probes import ProbeKind, ahead, place, turns
 
 LOOK_AHEAD = 50_000
@@ -31,33 +30,33 @@ MAX_WAITING_CHARS = 64_000_000
 """Bounds the length of waiting rows: fewer than `look_ahead` of them wait if they are long."""
 
 
-class Backlog(EntityQueue):
+class Backlog:
     """The rows of one account that are read and have not ended.
 
     A row is free, or waits behind a row of its entity; once it was taken it is ready (its batch is
     put together and was not sent), given out, or waits for a retry.
 
+    rows     those that were not taken yet
     sampled  number of samples that were taken elsewhere: they are others here
-    rules    see `EntityQueue`
 
     on_news  called if there may be rows to send that there were not before, or if all have ended
     on_due   called if `due_s` may have changed
 
     >>> from pipeline.model import JobRow, Status
     >>> backlog = Backlog()
-    >>> backlog.add(JobRow(row, "op", "a", True, "{}") for row in (1, 2))
+    >>> backlog.rows.add(JobRow(row, "op", "a", True, "{}") for row in (1, 2))
     >>> (first,) = backlog.next(now_s=0.0)
     >>> first.job.row, backlog.next(now_s=0.0)
     (1, [])
-    >>> backlog.done(first, Status.UPDATED)
+    >>> backlog.rows.done(first, Status.UPDATED)
     >>> [row.job.row for row in backlog.next(now_s=0.0)]
     [2]
     """
 
     def __init__(
-        self, look_ahead: int = LOOK_AHEAD, *, sampled: int = 0, **rules: Unpack[QueueRules]
+        self, rows: EntityQueue | None = None, look_ahead: int = LOOK_AHEAD, *, sampled: int = 0
     ) -> None:
-        super().__init__(**rules)
+        self.rows = EntityQueue() if rows is None else rows
         self._look_ahead = look_ahead
         self._low_water = LOW_WATER
         self._ready: deque[Batch] = deque()
@@ -81,44 +80,45 @@ class Backlog(EntityQueue):
         """True if more rows should be read now."""
         if self._is_fed or self._too_many_wait():
             return False
+        rows = self.rows
         if self.reads_far:
-            return self.free < self._look_ahead and self.free_chars < MAX_WAITING_CHARS
-        is_short = self.free < FEW_FREE or self.free + self.waiting < self._low_water
-        return is_short and self.free_chars < MAX_FRESH_CHARS
+            return rows.free < self._look_ahead and rows.free_chars < MAX_WAITING_CHARS
+        is_short = rows.free < FEW_FREE or rows.free + rows.waiting < self._low_water
+        return is_short and rows.free_chars < MAX_FRESH_CHARS
 
     def _too_many_wait(self) -> bool:
-        waiting = self.waiting + self.retrying
-        return waiting >= self._look_ahead or self.waiting_chars >= MAX_WAITING_CHARS
+        waiting = self.rows.waiting + self.retrying
+        return waiting >= self._look_ahead or self.rows.waiting_chars >= MAX_WAITING_CHARS
 
     @property
     def is_held_up(self) -> bool:
         """True if no other row may be sent because too many wait."""
-        return not (self._is_fed or self.free) and self._too_many_wait()
+        return not (self._is_fed or self.rows.free) and self._too_many_wait()
 
     def has_few_unsent(self, most: int) -> bool:
         """True if all rows are read, and at most `most` of those that may be sent were not yet."""
-        return self._is_fed and self.free <= most
+        return self._is_fed and self.rows.free <= most
 
     @property
     def is_done(self) -> bool:
         """True once every row has ended and no more will be added."""
-        return self._is_fed and self.is_empty
+        return self._is_fed and self.rows.is_empty
 
     @property
     def is_untouched(self) -> bool:
         """True if every row that was given out has ended."""
-        return self.failing == 0
+        return self.rows.failing == 0
 
     def has_unsent(self) -> bool:
         """True if rows that no process has sent may be sent now, or once more are read."""
-        if self.needs_more or any(not row.was_sent for row in self):
+        if self.needs_more or any(not row.was_sent for row in self.rows):
             return True
         return any(not batch[0].was_sent for batch in self._ready)
 
     @property
     def has_others(self) -> bool:
         """True if rows that this process has not sent may be sent, or are being read."""
-        return self.needs_more or bool(self._ready or self.free)
+        return self.needs_more or bool(self._ready or self.rows.free)
 
     def is_blocked_by(self, held: int, *, is_fresh_kept: bool = False) -> bool:
         """True if nothing can be sent before some of the `held` rows end.
@@ -126,9 +126,9 @@ class Backlog(EntityQueue):
         held           rows that were given out and are held
         is_fresh_kept  True if fresh rows must not be sent now
         """
-        if self.failing != held or self.needs_more:
+        if self.rows.failing != held or self.needs_more:
             return False
-        return is_fresh_kept or not self.free
+        return is_fresh_kept or not self.rows.free
 
     @property
     def due_s(self) -> float | None:
@@ -152,18 +152,8 @@ class Backlog(EntityQueue):
             return self._next_retry()
         return self._next_other() if fresh or self._ready else []
 
-    def next_many(self, now_s: float, most: int, room: int, places: int) -> list[Batch]:
-        """Take batches as `next` does, at most `most`; for the others see `may_be_claimed`."""
-        taken: list[Batch] = []
-        while len(taken) < most and (batch := self.next(now_s)):
-            if not may_be_claimed(batch, room - len(taken), places - len(taken)):
-                self.put_back(batch)
-                break
-            taken.append(batch)
-        return taken
-
     def _next_other(self) -> Batch:
-        return self._ready.popleft() if self._ready else self.take()
+        return self._ready.popleft() if self._ready else self.rows.take()
 
     def _next_retry(self) -> Batch:
         batch = heapq.heappop(self._retrying)[2]
@@ -192,7 +182,7 @@ class Backlog(EntityQueue):
         def matches(row: Row) -> bool:
             return not row.was_sent and row.job.is_repeatable is is_repeatable
 
-        batch = self.take_one(matches, partial(place, self._draws[turn]))
+        batch = self.rows.take_one(matches, partial(place, self._draws[turn]))
         if not batch:
             return self._take_ready(matches)
         self._draws[turn] += 1
@@ -204,7 +194,7 @@ class Backlog(EntityQueue):
             return self._next_retry()
         if ready := self._take_ready(lambda row: row.was_sent):
             return ready
-        if batch := self.take_one(lambda row: row.was_sent, lambda _count: 0):
+        if batch := self.rows.take_one(lambda row: row.was_sent, lambda _count: 0):
             return batch
         return self._next_retry() if self._retrying else []
 
@@ -222,7 +212,7 @@ class Backlog(EntityQueue):
         """
         self._sampled += 1
         choose = partial(place, self._sampled)
-        if batch := self.take_one(lambda row: row.job.row not in avoid, choose):
+        if batch := self.rows.take_one(lambda row: row.job.row not in avoid, choose):
             return batch
         if not self._ready:
             return []

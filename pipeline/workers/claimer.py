@@ -3,67 +3,50 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Reversible, Sequence
+from collections.abc import Reversible, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.claim_ahead import ClaimAhead
 from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.reads import Reads
-from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import Finish, Step, forget_precheck
 
 if TYPE_CHECKING:
-    from pipeline.workers.account_sender import AccountSender
+    from pipeline.workers.pump import Pump
 
 Planned = tuple[Batch, Step | Finish]
 """A batch that was taken, and its next request."""
-
-Guarded = Callable[..., None]
-"""Calls the function that it is given; an error of it ends the account's sender."""
 
 
 class Claimer:
     """Keeps some batches claimed ahead. Called back, it never waits.
 
-    guarded     calls what the recorder calls back
-    on_claimed  called after batches were claimed
+    pump   looks again after batches were claimed
 
-    ready       batches that may be sent now, in order
-    soon        as many leave so soon that they may be claimed together
+    ready  batches that may be sent now, in order
+    soon   as many leave so soon that they may be claimed together
     """
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        recorder: Recorder,
-        reads: Reads,
-        owner: AccountSender,
-        *,
-        guarded: Guarded,
-        on_claimed: Callable[[], None],
-        call_soon: Callable[[], None],
-    ) -> None:
+    def __init__(self, deps: Dependencies, reads: Reads, pump: Pump) -> None:
         self._backlog = deps.backlog
         self._concurrency = deps.concurrency
         self._undecided = deps.undecided
-        self._recorder = recorder
+        self._recorder = deps.recorder
         self._reads = reads
-        self._owner = owner
-        self._guarded = guarded
+        self._owner = deps.owner
         self.soon = 0
-        self._on_ready = on_claimed
-        self._call_soon = call_soon
+        self._pump = pump
         self._ahead = ClaimAhead()
         self._claiming: dict[int, list[Planned]] = {}  # id -> window
-        self._claiming_batches = 0
         self.ready: deque[Planned] = deque()
 
     @property
     def is_low(self) -> bool:
         """True if `take` would take batches, if there are any."""
-        waiting = len(self.ready) + self._claiming_batches
+        waiting = len(self.ready) + sum(map(len, self._claiming.values()))
         return self._ahead.is_low(self._concurrency.limit, waiting, self.soon)
 
     def take(self) -> None:
@@ -72,10 +55,11 @@ class Claimer:
             return
         window: list[Planned] = []
         if self._recorder.is_full:  # maybe with results of other accounts
-            self._recorder.call_when_room(self._call_soon)
+            self._recorder.call_when_room(self._pump.call_soon)
             return
         ahead = self._ahead.rows(self._concurrency.limit, self.soon)
-        for batch in self._next_batches(ahead):
+        batches = iter(partial(self._owner.next_batches, ahead), [])
+        for batch in chain.from_iterable(batches):
             step = self._reads.next_step(batch)
             if step is Step.PRECHECK:
                 forget_precheck(batch[0])
@@ -86,12 +70,6 @@ class Claimer:
                 window.append((batch, step))
         if window:
             self.claim(window)
-
-    def _next_batches(self, ahead: int) -> Iterator[Batch]:
-        if self._owner.is_calm:
-            yield from self._owner.next_batches(ahead)
-        while batch := self._owner.next_batch(ahead):
-            yield batch
 
     def _make_ready(self, planned: Planned) -> None:
         batch, _ = planned
@@ -112,11 +90,10 @@ class Claimer:
         for row in rows:
             row.is_claimed = True  # if it is released meanwhile, the claim may be on record or not
         self._claiming[id(window)] = window
-        self._claiming_batches += len(window)
         self._recorder.claim_then(
             [row.job.row for row in rows],
             previous_states,
-            partial(self._guarded, self._on_claimed, window, rows),
+            partial(self._pump.guarded, self._on_claimed, window, rows),
         )
 
     def _on_claimed(
@@ -127,7 +104,6 @@ class Claimer:
     ) -> None:
         if self._claiming.pop(id(window), None) is None:
             return  # they were put back meanwhile
-        self._claiming_batches -= len(window)
         if not is_recorded:
             for row in rows:
                 row.is_claimed = False
@@ -139,7 +115,7 @@ class Claimer:
         else:
             for planned in window:
                 self._make_ready(planned)
-        self._on_ready()
+        self._pump.look()
 
     def on_places_left(self) -> None:
         """Note that no batch is ready, although there are places for more."""

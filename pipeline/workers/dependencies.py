@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pipeline.http_client.link_urls import host_port
 from pipeline.http_client.wire import Wire
 from pipeline.model import Answer, NoReply, Reply
 from pipeline.model.wire import UNSURE_WHOSE
-from pipeline.pacing.account_limiter import Permit
+from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.vendors import Account
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.environment import SenderEnvironment
+from pipeline.workers.recorder import Recorder
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row import Action, Facts, Finish, Hold, Step, Then, Wait
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
 
+if TYPE_CHECKING:
+    from pipeline.workers.account_sender import AccountSender
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """Shared dependencies of one account's request steps."""
+    """Shared dependencies of the parts that send one account's rows."""
 
+    owner: AccountSender
     account: Account
     wire: Wire[Any]
+    account_limiter: AccountLimiter
+    recorder: Recorder
     concurrency: ConcurrencyLimiter
     environment: SenderEnvironment
     traffic: Traffic
@@ -60,7 +67,9 @@ class RequestStep:
 
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
+        self._owner = deps.owner
         self._account = deps.account
+        self._account_limiter = deps.account_limiter
         self._backlog = deps.backlog
         self._result_writer = deps.result_writer
         self._clock = deps.environment.clock
@@ -92,14 +101,3 @@ class RequestStep:
             self._deps.undecided.hold_unreached(row)
         elif step is Step.GUARD_READ:  # a prechecked row is sent where it was prechecked
             self._backlog.send_next([row])
-
-
-class RequestOutcome(NamedTuple):
-    """The answers to one request.
-
-    answers  the distinct answers of its rows
-    is_read  True for a read: a refusal says nothing about updates
-    """
-
-    answers: tuple[Answer, ...]
-    is_read: bool

@@ -13,20 +13,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TypedDict
 
 from pipeline.model import JobRow, Status
 from pipeline.workers.batches import Batch, BatchSize, Row
-
-
-class QueueRules(TypedDict, total=False):
-    """The arguments of `EntityQueue`."""
-
-    batch_size: BatchSize
-    replaces: Mapping[str, bool]
-    in_doubt: Container[int]
-    coalesce: bool
-    overtaking: Mapping[str, int]
 
 
 class EntityQueue:

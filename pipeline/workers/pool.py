@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import anyio
 
 from pipeline.model import AccountProgress, PipelineError
 from pipeline.model.sample import Sample
-from pipeline.workers.account_sender import AccountSender
-from pipeline.workers.account_shares import AccountShares
 from pipeline.workers.recorder import Recorder
 
-Sender = AccountSender | AccountShares
-"""Sends the rows of one account."""
+
+class Sender(Protocol):
+    """Sends the rows of one account, as `AccountSender` does."""
+
+    async def run(self) -> None:
+        """Send every row, or stop."""
+
+    def stop(self, reason: str) -> None:
+        """Send no further row; requests in flight finish."""
+
+    def progress(self) -> AccountProgress:
+        """Return the progress of the account."""
+
+    def take_latencies(self) -> tuple[int, ...]:
+        """Return the answers since the last call, counted per bucket of LATENCY_BOUNDS_S."""
+
+    def take_throttled(self) -> int:
+        """Return the number of 429 answers since the last call."""
 
 
 class WorkerPool:

@@ -11,27 +11,23 @@ import asyncio
 import math
 from collections.abc import Callable
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from pipeline.http_client.patient_loop import PatientLoop
 from pipeline.model import NoReply
-from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.pacing.permits import permit_for
 from pipeline.pacing.spacing import CATCH_UP_S
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.batches import Batch
-from pipeline.workers.claimer import Claimer
+from pipeline.workers.claimer import Claimer, Planned
 from pipeline.workers.dependencies import Dependencies
 from pipeline.workers.patience import Together, rows_ahead, together
 from pipeline.workers.reads import Reads
-from pipeline.workers.recorder import Recorder
-from pipeline.workers.row import Finish, Step, forget_precheck
-
-if TYPE_CHECKING:
-    from pipeline.workers.account_sender import AccountSender
+from pipeline.workers.row import Finish, Step
 
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
@@ -51,39 +47,22 @@ class Pump:
     failure   the error that ended it; None if none did
     """
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        account_limiter: AccountLimiter,
-        recorder: Recorder,
-        attempts: Attempts,
-        reads: Reads,
-        *,
-        owner: AccountSender,
-    ) -> None:
+    def __init__(self, deps: Dependencies, attempts: Attempts, reads: Reads) -> None:
         self._wire = deps.wire
         self._concurrency = deps.concurrency
         self._undecided = deps.undecided
         self._clock = deps.environment.clock
-        self._account_limiter = account_limiter
+        self._account_limiter = deps.account_limiter
         self._attempts = attempts
         self._reads = reads
         self._result_writer = deps.result_writer
-        self._owner = owner
+        self._owner = deps.owner
         self.is_gated = deps.environment.is_gated
-        attempts.held_replies.guarded = self._guarded
+        attempts.held_replies.guarded = self.guarded
         if self.is_gated:
             attempts.held_replies.on_release = self.call_soon
         self.failure: BaseException | None = None
-        self._claimer = claimer = Claimer(
-            deps,
-            recorder,
-            reads,
-            owner,
-            guarded=self._guarded,
-            on_claimed=self._pump,
-            call_soon=self.call_soon,
-        )
+        self._claimer = claimer = Claimer(deps, reads, self)
         self._ready = claimer.ready
         attempts.give_back, attempts.call_soon = claimer.give_back, self.call_soon
         self._in_tasks = 0  # reads, and connections being opened
@@ -132,7 +111,7 @@ class Pump:
         Only once `run` has ended.
         """
         while self._attempts.ended:
-            self._guarded(self._attempts.act_on_end)
+            self.guarded(self._attempts.act_on_ends)
         self._attempts.abort()
         self._claimer.release()
 
@@ -147,16 +126,16 @@ class Pump:
             return
         self._is_called_soon = True
         if self._waits_for_permit and self._is_patient:  # mostly it comes before that
-            self._loop.call_later(SOON_S, self._guarded, self._on_call)
+            self._loop.call_later(SOON_S, self.guarded, self._on_call)
         else:
-            self._loop.call_soon(self._guarded, self._on_call)
+            self._loop.call_soon(self.guarded, self._on_call)
 
     def _on_call(self) -> None:
         ended = len(self._attempts.ended)
         if ended > self._seen_ends and not (self._waits_for_permit or self._is_patient):
             # more may come in the next turn, and many cost little more
             self._seen_ends = ended
-            self._loop.call_soon(self._guarded, self._on_call)
+            self._loop.call_soon(self.guarded, self._on_call)
             return
         if self._is_called_soon:  # else a permit came first
             self._act()
@@ -165,11 +144,12 @@ class Pump:
         self._seen_ends = 0
         self._is_called_soon = False
         self._attempts.act_on_ends()
-        self._pump()
+        self.look()
         if self._is_patient and not self._waits_for_permit:
             self._keep_patience()
 
-    def _pump(self) -> None:
+    def look(self) -> None:
+        """Take and send what can be taken and sent now."""
         if not self._is_running:
             return
         if self._is_stopping:
@@ -181,7 +161,7 @@ class Pump:
         if not self._concurrency.taken:
             self._owner.on_idle()
 
-    def _guarded(self, act: Callable[..., None], *given: Any) -> None:
+    def guarded(self, act: Callable[..., None], *given: Any) -> None:
         """Call `act`; an error of it ends `run`, for nobody awaits a callback."""
         try:
             act(*given)
@@ -193,15 +173,13 @@ class Pump:
 
     def _send_ready(self) -> None:
         """Send what may be sent now."""
-        while self._send_many():
-            pass
         if self._waits_for_permit and self._owner.is_calm:
-            return
-        ready, concurrency, undecided = self._ready, self._concurrency, self._undecided
+            return  # those that wait for it have places: nothing may overtake them
+        ready, concurrency = self._ready, self._concurrency
         limit = concurrency.limit
-        are_probes_alone = undecided.is_suspected or concurrency.is_probing
+        are_probes_alone = self._undecided.is_suspected or concurrency.is_probing
         while ready:
-            batch, step = ready[0]
+            batch, _ = planned = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
             is_full = self._busy >= limit and not self._admitted
             if (is_full or self._has_many_undecided) and not concurrency.is_probe(batch):
@@ -209,11 +187,10 @@ class Pump:
             if are_probes_alone and not self._may_send(batch):
                 self._claimer.put_back([ready.popleft()])
                 self.call_soon()
-            elif step is Step.UPDATE or self._is_prechecked(batch, step):
-                if not self._send_first():
-                    return
-            else:
+            elif not self._is_update(planned):
                 self._read_first(*ready.popleft())
+            elif not self._send_first():
+                return
         if self._busy < limit:
             self._claimer.on_places_left()
 
@@ -237,44 +214,38 @@ class Pump:
             self.call_soon()
         else:
             self._in_tasks += 1
-            read = self._precheck if step is Step.PRECHECK else self._read
-            self._tasks.start_soon(read, batch, step)
+            self._tasks.start_soon(self._read, batch, step)
 
-    def _is_prechecked(self, batch: Batch, step: Step | Finish) -> bool:
-        row = batch[0]
-        return step is Step.PRECHECK and row.is_prechecked and self._reads.is_fresh(row)
-
-    def _send_many(self) -> bool:
-        """Send the first ready batches together, if nothing but places, connections and permits
-        decides how many; False if no more can be sent at once.
-        """
-        ready = self._ready
-        if not ready or self._waits_for_permit or not self._owner.is_calm:
-            return False
-        most = min(len(ready), max(self._admitted, self._concurrency.limit - self._busy))
-        if most <= 0:
-            return False
-        permits = self._account_limiter.free(most)
-        updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, permits))
-        sendable = sum(1 for _ in updates)
-        connections = self._wire.take(sendable) if sendable else []
-        if connections:
-            self._start_first(connections)
-        if len(connections) == permits < most:
-            self._wait_for_permit()
-        return bool(connections) and not self._waits_for_permit
+    def _is_update(self, planned: Planned) -> bool:
+        """True if the next request is an update, and may be sent."""
+        batch, step = planned
+        if step is not Step.PRECHECK:
+            return step is Step.UPDATE
+        return batch[0].is_prechecked and self._reads.is_fresh(batch[0])
 
     def _send_first(self) -> bool:
-        """Send the first ready batch; False if it has to wait."""
+        """Send the first ready batch, an update; False if it has to wait.
+
+        While the account is calm, those after it leave with it: nothing but places, connections and
+        permits decides how many.
+        """
         if self._waits_for_permit:
             return False
-        if not self._account_limiter.free(1):
+        most = 1
+        if self._owner.is_calm:
+            most = min(len(self._ready), max(self._admitted, self._concurrency.limit - self._busy))
+        permits = self._account_limiter.free(most)
+        if not permits:
             self._wait_for_permit()
             return False
-        connections = self._wire.take(1)
+        updates = takewhile(self._is_update, islice(self._ready, permits))
+        connections = self._wire.take(sum(1 for _ in updates))
         if not connections:
             return self._connect_first()
         self._start_first(connections)
+        if len(connections) == permits < most:
+            self._wait_for_permit()
+            return False
         return True
 
     def _start_first(self, connections: list[Any]) -> None:
@@ -306,8 +277,8 @@ class Pump:
         self._waits_for_permit = False
         before_s, self._permit_s = self._permit_s, self._clock()
         if self._claimer.is_low:  # all that arrived before the last permit was read meanwhile
-            self._guarded(self._attempts.held_replies.release, before_s)
-        self._guarded(self._act)
+            self.guarded(self._attempts.held_replies.release, before_s)
+        self.guarded(self._act)
 
     def _keep_patience(self) -> None:
         """Stay patient for a while, although something else than the quota holds rows back."""
@@ -370,43 +341,28 @@ class Pump:
         return self._concurrency.may_send(batch) and self._undecided.may_send(batch)
 
     async def _read(self, batch: Batch, step: Step) -> None:
-        """Read the entity of a row that is claimed; without a permit it is put back."""
-        permit: Permit | None = None
-        try:
-            permit = await self._permit(batch)
-            if permit is not None:
-                outcome = await self._reads.read(batch[0], step, permit)
-                self._owner.on_outcome(outcome, batch, permit.left_s)
-        finally:
-            self._in_tasks -= 1
-            if permit is None:
-                self._claimer.put_back([(batch, step)])
-            else:
-                self._claimer.give_back(batch)
-                permit.on_reply()
-        self.call_soon()
+        """Read the entity of a row; without a permit it is put back.
 
-    async def _precheck(self, batch: Batch, step: Step) -> None:
-        """Precheck a row; it is then claimed and sent if it is to be sent."""
+        After a precheck it is claimed and sent if it is to be sent.
+        """
         (row,) = batch
+        is_precheck = step is Step.PRECHECK
         permit: Permit | None = None
-        is_unsent = True
-        forget_precheck(row)
+        was_read = False
         try:
             permit = await self._permit(batch)
             if permit is not None:
-                outcome = await self._reads.read(row, step, permit)
-                self._owner.on_outcome(outcome, batch, permit.left_s)
-                is_unsent = False
+                await self._reads.read(batch, step, permit)
+                was_read = True
         finally:
             self._in_tasks -= 1
             if permit is not None:
                 permit.on_reply()
-            if is_unsent:
+            if permit is None or (is_precheck and not was_read):
                 self._claimer.put_back([(batch, step)])
-            elif not row.is_prechecked:
+            elif not (is_precheck and row.is_prechecked):
                 self._claimer.give_back(batch)
-        if row.is_prechecked:
+        if was_read and is_precheck and row.is_prechecked:
             self._claimer.claim([(batch, step)])
         self.call_soon()
 

@@ -49,7 +49,7 @@ class ReadAhead:
             batch = await anyio.to_thread.run_sync(self._read_on)
             if batch is None:
                 break
-            backlog.add(batch)
+            backlog.rows.add(batch)
             backlog.on_news()
             while not backlog.needs_more:
                 self._hungry = anyio.Event()
@@ -66,7 +66,7 @@ class ReadAhead:
         self.ended_before.update(ended.values())
         for job in batch:
             if job.row in self._recovered.unknown:
-                self._backlog.track_unknown(job, Status.UNKNOWN)
+                self._backlog.rows.track_unknown(job, Status.UNKNOWN)
         return [job for job in batch if job.row not in ended]
 
     def read_if_few(self) -> None:

@@ -6,21 +6,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pipeline.http_client.held_replies import when_certain
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
-from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.pacing.permits import exchange, permit_for
 from pipeline.vendors import MISSING, Operation, State
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import Missing
 from pipeline.workers.answers import update_answers
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
-from pipeline.workers.held_replies import when_certain
+from pipeline.workers.dependencies import Dependencies, RequestStep
 from pipeline.workers.own_answers import INTERRUPTED
-from pipeline.workers.precheck import PrecheckOutcome, PrecheckPolicy, decide
+from pipeline.workers.precheck import PrecheckOutcome, decide
 from pipeline.workers.row import (
     Action,
     Finish,
@@ -54,18 +53,11 @@ class _Read(NamedTuple):
 
 
 class Reads(RequestStep):
-    """Reads for the rows of one account.
+    """Reads for the rows of one account."""
 
-    policy      which rows are prechecked
-    per_second  the current rate of the account's requests
-    """
-
-    def __init__(
-        self, deps: Dependencies, policy: PrecheckPolicy, per_second: Callable[[], float]
-    ) -> None:
+    def __init__(self, deps: Dependencies) -> None:
         super().__init__(deps)
-        self._policy = policy
-        self._per_second = per_second
+        self._policy = deps.environment.prechecks
 
     def next_step(self, batch: Batch) -> Step | Finish:
         """Return the next request for `batch`; only rows that are sent alone need a read."""
@@ -93,8 +85,9 @@ class Reads(RequestStep):
             row.previous_state = self._deps.environment.previous_state(row.job.row) or ""
         return row.previous_state
 
-    async def read(self, row: Row, step: Step, permit: Permit) -> RequestOutcome | None:
-        """Read the entity of `row`; None if no request was sent."""
+    async def read(self, batch: Batch, step: Step, permit: Permit) -> None:
+        """Read the entity of the row in `batch`, and act on the answer."""
+        (row,) = batch
         operation = self._account.operation(row.job.operation)
         reading = operation.reading
         if reading is None:
@@ -116,14 +109,16 @@ class Reads(RequestStep):
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._backlog.put_back([row])
-            return None
+            return
         answer = classify_read(reply)
-        self._deps.on_answer(permit, [row], reply, answer, is_read=True)
+        self._deps.on_answer(permit, batch, reply, answer, is_read=True)
         settings = self._account.settings
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
-        return self._on_reply(_Read(row, operation, job, reply, answer, state), step)
+        answer, is_read = self._on_reply(_Read(row, operation, job, reply, answer, state), step)
+        self._owner.on_answers(batch, (answer,), permit.left_s, is_read=is_read)
 
-    def _on_reply(self, read: _Read, step: Step) -> RequestOutcome:
+    def _on_reply(self, read: _Read, step: Step) -> tuple[Answer, bool]:
+        """Return the answer, and False if it is as good as one to an update."""
         if step is not Step.PRECHECK:
             row, exchanges = read.row, self._result_writer.exchanges
             exchanges.on_read(row.job.operation, row.job.row, row.text, read.reply)
@@ -137,15 +132,15 @@ class Reads(RequestStep):
         else:
             return self._on_unread_guard(read)
         self._perform(read.row, step, action)
-        return RequestOutcome((read.answer,), is_read=True)
+        return read.answer, True
 
-    async def can_read_now(self, row: Row, limiter: AccountLimiter) -> bool:
+    async def can_read_now(self, row: Row) -> bool:
         """Read the entity of an updated row; True if the vendor still returns its state."""
         settings, operation = self._account.settings, self._account.operation(row.job.operation)
         reading = operation.reading
         if reading is None:
             return False
-        permit = await permit_for(self._deps.wire, limiter, self._clock)
+        permit = await permit_for(self._deps.wire, self._account_limiter, self._clock)
         if permit is None:
             return False
         job = _job(operation, row.text)
@@ -163,7 +158,7 @@ class Reads(RequestStep):
 
     def is_fresh(self, row: Row) -> bool:
         """True if the state that a precheck read still counts as current."""
-        in_line_s = 2 * self._account.in_flight / self._per_second()
+        in_line_s = 2 * self._account.in_flight / self._account_limiter.per_second
         return self._clock() - row.prechecked_s <= FRESH_S + in_line_s
 
     # To resolve doubt...
@@ -202,7 +197,7 @@ class Reads(RequestStep):
         expected = guard.expected(settings, _job(read.operation, refused_text))
         return GuardOutcome(text, f"expected {expected}, found {guard.expected(settings, guarded)}")
 
-    def _on_unread_guard(self, read: _Read) -> RequestOutcome:
+    def _on_unread_guard(self, read: _Read) -> tuple[Answer, bool]:
         row, answer, reply = read.row, read.answer, read.reply
         if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
             # the vendor's message
@@ -212,7 +207,7 @@ class Reads(RequestStep):
         action = after_unread_guard(row, answer, facts, is_missing=read.state is MISSING)
         self._perform(row, Step.GUARD_READ, action)
         # a refused read refuses the row: a wrong project shows here
-        return RequestOutcome((answer,), is_read=not isinstance(action, Finish))
+        return answer, not isinstance(action, Finish)
 
     # Before an attempt...
 

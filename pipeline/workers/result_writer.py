@@ -61,7 +61,7 @@ class ResultWriter:
             status,
             partial(self._committed, rows, status),
             exchanges=self.exchanges.take(results),
-            is_awaited=self._backlog.are_awaited(rows),
+            is_awaited=self._backlog.rows.are_awaited(rows),
         )
         for row in rows:
             if row.covered and (end := end_of_covered(row, status)) is not None:
@@ -71,7 +71,7 @@ class ResultWriter:
 
     def end_blocked(self) -> None:
         """End the rows that wait behind a row of their entity that ended `unknown`."""
-        if blocked := self._backlog.take_blocked():
+        if blocked := self._backlog.rows.take_blocked():
             self._end_unsent(blocked, END_OF_BLOCKED)
 
     def _end_unsent(self, jobs: Sequence[JobRow], end: Finish) -> None:
@@ -114,7 +114,7 @@ class ResultWriter:
 
     def _committed(self, rows: Sequence[Row], status: Status) -> None:
         for row in rows:
-            self._backlog.done(row, status)
+            self._backlog.rows.done(row, status)
         self._backlog.on_news()
         self.end_blocked()
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -13,6 +13,7 @@ from pipeline.model import Answer, Verdict
 from pipeline.workers.answers import is_judged
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row, halves
+from pipeline.workers.environment import SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.refusals import AccountRefusals
@@ -41,7 +42,6 @@ class Undecided:
     """Holds rows until other answers show whether the account works.
 
     refused_before  rows that an earlier process got refused without a decision -> HTTP status
-    clock           monotonic seconds
 
     probe           the batch that is being sent to learn whether the account works; None if none is
     updated_row     a row that was updated; None if none was
@@ -51,13 +51,12 @@ class Undecided:
         self,
         backlog: Backlog,
         result_writer: ResultWriter,
-        fail_fast: FailFastCheck,
-        clock: Callable[[], float],
+        environment: SenderEnvironment,
         refused_before: Mapping[int, int],
     ) -> None:
         self._backlog = backlog
         self._result_writer = result_writer
-        self._clock = clock
+        self._clock = environment.clock
         statuses = refused_before.values()
         not_credentials = sum(status != HTTPStatus.UNAUTHORIZED for status in statuses)
         self._updates = AccountRefusals(not_credentials)
@@ -65,7 +64,7 @@ class Undecided:
         self._held: list[_HeldRows] = []
         self._unreached: list[Row] = []
         self._refusal = INTERRUPTED
-        self.fail_fast = fail_fast
+        self.fail_fast = FailFastCheck(environment.fail_fast_after)
         self.refused_before = refused_before
         self.probe: Batch | None = None
         self.updated_row: Row | None = None

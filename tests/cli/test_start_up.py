@@ -35,7 +35,7 @@ MAX_MODULES = 200
 
 OF_SENDING = {
     *("aiohttp", "asyncio", "httptools", "prometheus_client", "jinja2", "pipeline.simulator"),
-    *("pipeline.workers.pool", "pipeline.reporter"),
+    *("pipeline.workers.pool", "pipeline.reporter", "pipeline.sign_in"),
 }
 """Nothing that only reads a file needs one of these."""
 

@@ -21,9 +21,9 @@ from tests.cli.command import ended, pipeline, start
 from tests.postgres import PostgresServer, postgres_server
 from tests.promises.small_disk import filled, mounted
 from tests.waiting import until
-from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, hurry, row_of, simulator
 
-ROWS = 1500
+ROWS = 800
 MORE_ROOM = "96m"
 """What the databases of a new server take, and some more."""
 TABLES, LOG = "base", "pg_wal"
@@ -76,7 +76,7 @@ def sending(
         path = drop(folder, *map(coupon, range(1, ROWS + 1)))
         process = start(folder, "run", "--yes", *options, str(path))
         try:
-            until(lambda: vendor.stats()["applied"] > ROWS / 6)
+            until(lambda: vendor.stats()["applied"] > ROWS / 20)
             yield process, vendor, disk, server
         finally:
             process.kill()
@@ -101,6 +101,7 @@ def sent(vendor: Simulator) -> Counter[int]:
 def resumed_without_repeating(folder: Path, vendor: Simulator) -> None:
     """All rows are sent, and none again that was on record."""
     recorded = on_record(folder)
+    hurry(folder)
     done = pipeline(folder, "resume", "--yes", "--quiet")
     assert done.code == 0, done
     times = sent(vendor)

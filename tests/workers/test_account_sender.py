@@ -340,7 +340,7 @@ def test_rows_that_are_due_together_are_sent_together():
 
 async def test_long_rows_are_read_ahead_by_their_size():
     backlog = Backlog()
-    backlog.add([JobRow(row, "op", str(row), True, "x" * 1_000_000) for row in range(8)])
+    backlog.rows.add([JobRow(row, "op", str(row), True, "x" * 1_000_000) for row in range(8)])
     assert not backlog.needs_more  # eight rows, and eight megabytes
 
 

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from pipeline.model import JobRow, Status
 from pipeline.workers.backlog import (
     FEW_FREE,
+    LOOK_AHEAD,
     LOW_WATER,
     MAX_FRESH_CHARS,
     MAX_WAITING_CHARS,
     Backlog,
 )
 from pipeline.workers.batches import Batch, Row
+from pipeline.workers.entity_queue import EntityQueue
 
 OK = Status.UPDATED
 
@@ -35,20 +37,20 @@ def sent(batch: Batch) -> Batch:
 
 def test_a_retrying_row_holds_up_only_its_own_entity():
     backlog = Backlog()
-    backlog.add(jobs("a", "a", "b"))
+    backlog.rows.add(jobs("a", "a", "b"))
     first = backlog.next(0.0)
     backlog.retry(first, due_s=5.0)
     assert backlog.due_s == 5.0
     assert numbers(backlog.next(0.0)) == [3]  # b overtakes, the second a does not
     assert backlog.next(4.9) == []
     assert backlog.next(5.0) is first
-    backlog.done(first[0], OK)
+    backlog.rows.done(first[0], OK)
     assert numbers(backlog.next(5.0)) == [2]
 
 
 def test_a_due_retry_is_sent_before_fresh_rows():
     backlog = Backlog()
-    backlog.add(jobs("a", "b"))
+    backlog.rows.add(jobs("a", "b"))
     first = backlog.next(0.0)
     backlog.retry(first, due_s=1.0)
     assert backlog.next(1.0) is first
@@ -56,7 +58,7 @@ def test_a_due_retry_is_sent_before_fresh_rows():
 
 def test_while_it_is_in_question_whether_the_vendor_works_others_go_first():
     backlog = Backlog()
-    backlog.add(jobs("a", "b", "c"))
+    backlog.rows.add(jobs("a", "b", "c"))
     first = sent(backlog.next(0.0))
     backlog.retry(first, due_s=1.0)
     apart = backlog.next(0.0)
@@ -69,28 +71,28 @@ def test_while_it_is_in_question_whether_the_vendor_works_others_go_first():
 
 def test_reading_stops_while_too_many_rows_wait():
     backlog = Backlog(look_ahead=2)
-    backlog.add(jobs("a", "a"))
+    backlog.rows.add(jobs("a", "a"))
     (first,) = backlog.next(0.0)
     assert (backlog.is_held_up, backlog.needs_more) == (False, True)
-    backlog.add(jobs("a", first=3))
+    backlog.rows.add(jobs("a", first=3))
     assert (backlog.is_held_up, backlog.needs_more) == (True, False)
     assert backlog.next(0.0) == []
-    backlog.done(first, OK)
+    backlog.rows.done(first, OK)
     assert (backlog.is_held_up, backlog.needs_more) == (False, True)
     assert numbers(backlog.next(0.0)) == [2]
 
 
 def test_more_is_read_where_most_rows_wait():
     backlog = Backlog()
-    backlog.add(jobs(*["a"] * LOW_WATER))
+    backlog.rows.add(jobs(*["a"] * LOW_WATER))
     assert backlog.needs_more  # only one of them may be sent
-    backlog.add(jobs(*map(str, range(FEW_FREE)), first=LOW_WATER + 1))
+    backlog.rows.add(jobs(*map(str, range(FEW_FREE)), first=LOW_WATER + 1))
     assert not backlog.needs_more
 
 
 def test_nothing_fresh_is_given_out_where_the_first_request_is_alone():
     backlog = Backlog()
-    backlog.add(jobs("a", "b"))
+    backlog.rows.add(jobs("a", "b"))
     first = backlog.next(0.0)
     assert not backlog.is_untouched
     backlog.retry(first, due_s=1.0)
@@ -100,11 +102,11 @@ def test_nothing_fresh_is_given_out_where_the_first_request_is_alone():
 
 def test_it_is_done_when_all_are_done_and_no_more_come():
     backlog = Backlog()
-    backlog.add(jobs("a"))
+    backlog.rows.add(jobs("a"))
     (row,) = backlog.next(0.0)
     backlog.end()
     assert not backlog.is_done  # under way
-    backlog.done(row, OK)
+    backlog.rows.done(row, OK)
     assert backlog.is_done
     assert not Backlog().is_done  # more may come
 
@@ -112,7 +114,7 @@ def test_it_is_done_when_all_are_done_and_no_more_come():
 def test_it_needs_more_rows_before_it_is_empty():
     backlog = Backlog()
     assert backlog.needs_more
-    backlog.add(jobs(*map(str, range(LOW_WATER))))
+    backlog.rows.add(jobs(*map(str, range(LOW_WATER))))
     assert not backlog.needs_more
     backlog.next(0.0)
     assert backlog.needs_more
@@ -130,24 +132,24 @@ def of_length(entity: str, part: str, row: int = 1) -> JobRow:
 @pytest.mark.parametrize("part", ["text", "path", "body"])
 def test_long_rows_are_bounded_whichever_part_is_long(part: str):
     fresh, waiting = Backlog(), Backlog()
-    fresh.add(of_length(str(row), part, row) for row in range(MAX_FRESH_CHARS // LONG + 1))
+    fresh.rows.add(of_length(str(row), part, row) for row in range(MAX_FRESH_CHARS // LONG + 1))
     assert not fresh.needs_more
     fresh.next(0.0)
     fresh.next(0.0)
     assert fresh.needs_more  # they no longer count
 
     long = of_length("a", part)
-    waiting.add(long._replace(row=row) for row in range(MAX_WAITING_CHARS // LONG + 3))
+    waiting.rows.add(long._replace(row=row) for row in range(MAX_WAITING_CHARS // LONG + 3))
     (first,) = waiting.next(0.0)
     assert waiting.next(0.0) == []
     assert waiting.is_held_up
-    waiting.done(first, OK)
+    waiting.rows.done(first, OK)
     assert not waiting.is_held_up
 
 
 def test_what_was_given_out_is_taken_out_and_the_rest_stays():
     backlog = Backlog()
-    backlog.add(jobs("a", "b", "c"))
+    backlog.rows.add(jobs("a", "b", "c"))
     first, waiting = sent(backlog.next(0.0)), backlog.next(0.0)
     backlog.retry(first, due_s=9.0)
     backlog.put_back(waiting)
@@ -158,8 +160,8 @@ def test_what_was_given_out_is_taken_out_and_the_rest_stays():
 
 
 def test_a_row_that_an_earlier_process_may_have_sent_is_in_doubt_and_claimed():
-    backlog = Backlog(in_doubt={2})
-    backlog.add(jobs("a", "b", "b"))
+    backlog = Backlog(EntityQueue(in_doubt={2}))
+    backlog.rows.add(jobs("a", "b", "b"))
     given_out = [backlog.next(0.0)[0] for _ in range(2)]
     assert [(row.in_doubt, row.is_claimed) for row in given_out] == [(False, False), (True, True)]
 
@@ -168,20 +170,20 @@ def test_a_row_that_an_earlier_process_may_have_sent_is_in_doubt_and_claimed():
 
 
 def grouping(size: int = 3) -> Backlog:
-    return Backlog(batch_size=lambda _operation: size)
+    return Backlog(EntityQueue(batch_size=lambda _operation: size))
 
 
 def test_rows_of_one_kind_share_a_request_up_to_its_size():
     backlog = grouping()
-    backlog.add(jobs("a", "b", "c", "d", batch="x"))
+    backlog.rows.add(jobs("a", "b", "c", "d", batch="x"))
     assert numbers(backlog.next(0.0)) == [1, 2, 3]
     assert numbers(backlog.next(0.0)) == [4]
 
 
 def test_rows_of_another_kind_are_passed_over_and_not_forgotten():
     backlog = grouping()
-    backlog.add(jobs("a", batch="x") + jobs("b", "c", first=2, batch="y"))
-    backlog.add([*jobs("d", first=4), *jobs("e", first=5, batch="x")])
+    backlog.rows.add(jobs("a", batch="x") + jobs("b", "c", first=2, batch="y"))
+    backlog.rows.add([*jobs("d", first=4), *jobs("e", first=5, batch="x")])
     given_out = [numbers(backlog.next(0.0)) for _ in range(3)]
     assert given_out == [[1, 5], [2, 3], [4]]  # the row without a kind travels alone
     assert backlog.next(0.0) == []
@@ -189,20 +191,20 @@ def test_rows_of_another_kind_are_passed_over_and_not_forgotten():
 
 def test_an_entity_is_never_twice_in_a_group_and_keeps_its_order():
     backlog = grouping()
-    backlog.add([*jobs("a", batch="y"), *jobs("a", "b", "a", first=2, batch="y")])
+    backlog.rows.add([*jobs("a", batch="y"), *jobs("a", "b", "a", first=2, batch="y")])
     first = backlog.next(0.0)
     assert numbers(first) == [1, 3]
     for row in first:
-        backlog.done(row, OK)
+        backlog.rows.done(row, OK)
     assert numbers(backlog.next(0.0)) == [2]
 
 
 def test_parts_of_a_refused_group_take_no_company():
     backlog = grouping()
-    backlog.add(jobs("a", "b", batch="x"))
+    backlog.rows.add(jobs("a", "b", batch="x"))
     batch = sent(backlog.next(0.0))
     backlog.send_apart([batch[:1], batch[1:]])
-    backlog.add(jobs("c", first=3, batch="x"))
+    backlog.rows.add(jobs("c", first=3, batch="x"))
     assert numbers(backlog.next(0.0)) == [1]
 
 
@@ -210,28 +212,28 @@ def test_parts_of_a_refused_group_take_no_company():
 
 
 def test_behind_an_unknown_row_only_full_replaces_go_on():
-    backlog = Backlog(replaces={"set": True, "patch": False})
-    backlog.add([JobRow(n, op, "a", True, "{}") for n, op in enumerate(["patch"] * 3, 1)])
+    backlog = Backlog(EntityQueue(replaces={"set": True, "patch": False}))
+    backlog.rows.add([JobRow(n, op, "a", True, "{}") for n, op in enumerate(["patch"] * 3, 1)])
     (first,) = backlog.next(0.0)
     assert backlog.next(0.0) == []  # 2 and 3 wait behind it
-    backlog.done(first, Status.UNKNOWN)
-    assert [job.row for job in backlog.take_blocked()] == [2, 3]
-    backlog.add([JobRow(4, "patch", "a", True, "{}"), JobRow(5, "patch", "b", True, "{}")])
-    backlog.add([JobRow(6, "set", "a", True, "{}"), JobRow(7, "patch", "a", True, "{}")])
+    backlog.rows.done(first, Status.UNKNOWN)
+    assert [job.row for job in backlog.rows.take_blocked()] == [2, 3]
+    backlog.rows.add([JobRow(4, "patch", "a", True, "{}"), JobRow(5, "patch", "b", True, "{}")])
+    backlog.rows.add([JobRow(6, "set", "a", True, "{}"), JobRow(7, "patch", "a", True, "{}")])
     assert numbers(backlog.next(0.0)) == [5]  # another entity
-    assert [job.row for job in backlog.take_blocked()] == [4]
+    assert [job.row for job in backlog.rows.take_blocked()] == [4]
     (replacing,) = backlog.next(0.0)
     assert replacing.job.row == 6
-    backlog.done(replacing, OK)  # what the entity holds is known again
+    backlog.rows.done(replacing, OK)  # what the entity holds is known again
     assert numbers(backlog.next(0.0)) == [7]
-    assert backlog.take_blocked() == []
+    assert backlog.rows.take_blocked() == []
 
 
 def test_where_all_updates_replace_nothing_is_blocked():
-    backlog = Backlog(replaces={"op": True})
-    backlog.add(jobs("a", "a"))
+    backlog = Backlog(EntityQueue(replaces={"op": True}))
+    backlog.rows.add(jobs("a", "a"))
     (first,) = backlog.next(0.0)
-    backlog.done(first, Status.UNKNOWN)
+    backlog.rows.done(first, Status.UNKNOWN)
     assert numbers(backlog.next(0.0)) == [2]
 
 
@@ -241,12 +243,12 @@ def test_where_all_updates_replace_nothing_is_blocked():
     st.randoms(use_true_random=False),
 )
 def test_whatever_order_answers_come_in_all_rows_go_once_and_in_order(given_rows, size, chance):
-    backlog = Backlog(batch_size=lambda _operation: size)
+    backlog = Backlog(EntityQueue(batch_size=lambda _operation: size))
     rows = [
         JobRow(n, "op", entity, True, "{}", batch)
         for n, (entity, batch) in enumerate(given_rows, start=1)
     ]
-    backlog.add(rows)
+    backlog.rows.add(rows)
     backlog.end()
     under_way: list[Row] = []
     order: dict[str, list[int]] = {}
@@ -260,7 +262,7 @@ def test_whatever_order_answers_come_in_all_rows_go_once_and_in_order(given_rows
         for row in sent(batch):
             order.setdefault(row.job.entity, []).append(row.job.row)
         if under_way and (not batch or chance.random() < 0.5):
-            backlog.done(under_way.pop(chance.randrange(len(under_way))), OK)
+            backlog.rows.done(under_way.pop(chance.randrange(len(under_way))), OK)
     assert sorted(n for numbers in order.values() for n in numbers) == [job.row for job in rows]
     assert all(numbers == sorted(numbers) for numbers in order.values())
 
@@ -274,10 +276,12 @@ def probed(backlog: Backlog, numbers: range) -> list[int]:
     return [batch[0].job.row if batch else 0 for batch in batches]
 
 
-def with_failed(count: int, rows: list[JobRow], **options) -> Backlog:
+def with_failed(
+    count: int, rows: list[JobRow], *, look_ahead: int = LOOK_AHEAD, **rules
+) -> Backlog:
     """The first rows have failed, and wait for long."""
-    backlog = Backlog(**options)
-    backlog.add(rows)
+    backlog = Backlog(EntityQueue(**rules), look_ahead)
+    backlog.rows.add(rows)
     for _ in range(count):
         backlog.retry(sent(backlog.next(0.0)), due_s=100.0)
     return backlog
@@ -312,7 +316,7 @@ def test_a_row_that_may_not_be_repeated_has_its_turn_and_no_more():
 
 def test_a_row_that_may_not_be_repeated_probes_where_there_is_no_other():
     backlog = Backlog()
-    backlog.add([JobRow(n, "op", f"e{n}", False, "{}") for n in range(1, 4)])
+    backlog.rows.add([JobRow(n, "op", f"e{n}", False, "{}") for n in range(1, 4)])
     assert sorted(probed(backlog, range(1, 5))) == [0, 1, 2, 3]
 
 
@@ -322,8 +326,8 @@ def test_probes_keep_the_order_of_an_entity():
 
 
 def test_what_an_earlier_process_may_have_sent_counts_as_sent():
-    backlog = Backlog(in_doubt={1, 2, 3, 4, 6})
-    backlog.add(jobs(*"abcdef"))
+    backlog = Backlog(EntityQueue(in_doubt={1, 2, 3, 4, 6}))
+    backlog.rows.add(jobs(*"abcdef"))
     backlog.end()
     assert backlog.has_unsent()
     assert probed(backlog, range(1, 3)) == [5, 1]
@@ -346,7 +350,7 @@ def test_nothing_unsent_is_left_once_all_have_failed_or_wait_behind_such():
     backlog = with_failed(2, jobs("a", "b"), look_ahead=3)
     assert backlog.has_unsent()  # more may come
     backlog.end()
-    assert (backlog.has_unsent(), backlog.failing) == (False, 2)
+    assert (backlog.has_unsent(), backlog.rows.failing) == (False, 2)
     crowded = with_failed(1, jobs(*"aaaaab"), look_ahead=3)
     assert crowded.probe(1)
     assert not crowded.has_unsent()  # b is there, and too many wait
@@ -357,10 +361,10 @@ def test_nothing_unsent_is_left_once_all_have_failed_or_wait_behind_such():
 
 def test_rows_that_are_kept_count_as_not_given_out_and_go_with_others():
     backlog = grouping()
-    backlog.add(jobs(*"abcd", batch="x"))
+    backlog.rows.add(jobs(*"abcd", batch="x"))
     batch = backlog.next(0.0)
-    backlog.reopen(batch[1:])
-    assert backlog.failing == 1
+    backlog.rows.reopen(batch[1:])
+    assert backlog.rows.failing == 1
     assert backlog.next(0.0, fresh=False) == []  # not parts of a group that was sent
     assert backlog.drain() == []
     assert numbers(backlog.next(0.0)) == [2, 3, 4]
@@ -371,7 +375,7 @@ def backlog_of(
 ) -> Backlog:
     """`given` rows are on their way, `back` more were taken and came back, unsent."""
     backlog = Backlog(look_ahead=look_ahead)
-    backlog.add(jobs(*entities))
+    backlog.rows.add(jobs(*entities))
     if not more:
         backlog.end()
     for _ in range(given):

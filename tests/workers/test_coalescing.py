@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.model import JobRow, Status
 from pipeline.workers.backlog import Backlog
+from pipeline.workers.entity_queue import EntityQueue
 
 REPLACES = {"whole": True, "part": False}
 
@@ -18,8 +19,8 @@ def jobs(*wanted: tuple[str, str], first: int = 1) -> list[JobRow]:
 
 
 def backlog(*wanted: tuple[str, str], **fields) -> Backlog:
-    made = Backlog(replaces=REPLACES, coalesce=True, **fields)
-    made.add(jobs(*wanted))
+    made = Backlog(EntityQueue(replaces=REPLACES, coalesce=True, **fields))
+    made.rows.add(jobs(*wanted))
     made.end()
     return made
 
@@ -42,14 +43,14 @@ def test_a_part_covers_nothing():
 
 
 def test_a_row_under_way_is_not_covered_and_those_behind_it_are():
-    made = Backlog(replaces=REPLACES, coalesce=True)
-    made.add(jobs(("whole", "a")))
+    made = Backlog(EntityQueue(replaces=REPLACES, coalesce=True))
+    made.rows.add(jobs(("whole", "a")))
     (first,) = made.next(0.0)
-    made.add(jobs(("whole", "a"), ("part", "a"), first=2))
+    made.rows.add(jobs(("whole", "a"), ("part", "a"), first=2))
     assert made.next(0.0) == []
-    made.add(jobs(("whole", "a"), first=4))
+    made.rows.add(jobs(("whole", "a"), first=4))
     assert made.next(0.0) == []
-    made.done(first, Status.UPDATED)
+    made.rows.done(first, Status.UPDATED)
     assert taken(made) == (4, [2, 3])
 
 
@@ -57,17 +58,17 @@ def test_covered_rows_are_sent_if_the_newer_one_was_not_applied():
     made = backlog(("whole", "a"), ("whole", "a"), ("whole", "a"))
     (last,) = made.next(0.0)
     assert [job.row for job in last.covered] == [1, 2]
-    made.done(last, Status.REJECTED)
+    made.rows.done(last, Status.REJECTED)
     (instead,) = made.next(0.0)
     assert (instead.job.row, [job.row for job in instead.covered]) == (2, [1])
     instead.covered = []  # it was applied: the first one is superseded, and has its result
-    made.done(instead, Status.UPDATED)
+    made.rows.done(instead, Status.UPDATED)
     assert made.is_done
 
 
 def test_without_the_option_nothing_is_covered():
-    made = Backlog(replaces=REPLACES)
-    made.add(jobs(("whole", "a"), ("whole", "a")))
+    made = Backlog(EntityQueue(replaces=REPLACES))
+    made.rows.add(jobs(("whole", "a"), ("whole", "a")))
     assert taken(made) == (1, [])
 
 
@@ -81,7 +82,7 @@ def test_rows_before_one_that_an_earlier_process_may_have_sent_wait_for_it():
     assert (second.job.row, second.in_doubt) == (2, True)
     assert [job.row for job in second.covered] == [1]
     assert taken(made) == (4, [])
-    made.done(second, Status.FAILED)
+    made.rows.done(second, Status.FAILED)
     assert taken(made) == (3, [1])
 
 
@@ -90,8 +91,8 @@ def test_rows_before_one_that_an_earlier_process_may_have_sent_wait_for_it():
     data=st.data(),
 )
 def test_every_row_ends_once_and_no_older_one_overwrites_a_newer(wanted, data):
-    made = Backlog(replaces=REPLACES, coalesce=True)
-    made.add(jobs(*wanted))
+    made = Backlog(EntityQueue(replaces=REPLACES, coalesce=True))
+    made.rows.add(jobs(*wanted))
     made.end()
     ended: list[int] = []
     applied: dict[str, list[int]] = defaultdict(list)
@@ -106,9 +107,10 @@ def test_every_row_ends_once_and_no_older_one_overwrites_a_newer(wanted, data):
             applied[row.job.entity].append(row.job.row)
             ended += [job.row for job in row.covered]
             row.covered = []
-            made.done(row, Status.UPDATED)
+            made.rows.done(row, Status.UPDATED)
         else:
-            made.done(row, Status.REJECTED)
+            made.rows.done(row, Status.REJECTED)
     assert sorted(ended) == list(range(1, len(wanted) + 1))
-    assert (made.free, made.free_chars, made.waiting, made.waiting_chars) == (0, 0, 0, 0)
+    left = made.rows
+    assert (left.free, left.free_chars, left.waiting, left.waiting_chars) == (0, 0, 0, 0)
     assert all(rows == sorted(rows) for rows in applied.values())

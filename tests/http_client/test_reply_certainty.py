@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.workers.reply_certainty import (
+from pipeline.http_client.reply_certainty import (
     CERTAIN_AFTER_S,
     MAX_EARLY_S,
     certain_at_s,

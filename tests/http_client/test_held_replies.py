@@ -10,6 +10,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from pipeline.http_client.held_replies import GRAIN_S, LINGER_S, HeldReplies, when_certain
 from pipeline.http_client.transport import Transport
 from pipeline.model import (
     Link,
@@ -22,7 +23,6 @@ from pipeline.model import (
 )
 from pipeline.model.quota import Quota
 from pipeline.workers.attempts import Attempts
-from pipeline.workers.held_replies import GRAIN_S, LINGER_S, HeldReplies, when_certain
 from tests.http_client.servers import NO_CONTENT, Wire, reply, serving
 from tests.scenarios import virtual_time
 from tests.workers.drive import ACCOUNT, Script, drive, job, limiter_of, with_retry

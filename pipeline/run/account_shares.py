@@ -107,6 +107,10 @@ class AccountShares:
         return sum(sender.take_throttled() for sender in self._senders)
 
 
+Sender = AccountSender | AccountShares
+"""Sends the rows of one account, whole or in shares."""
+
+
 def whole_progress(
     account: Account, parts: Sequence[AccountProgress], rows: int
 ) -> AccountProgress:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.model import AccountProgress, Status
 from pipeline.model.progress import RecentError
 from pipeline.model.quota import Quota
-from pipeline.workers.account_shares import whole_progress
+from pipeline.run.account_shares import whole_progress
 from tests.workers.drive import ACCOUNT
 
 WHOLE = replace(ACCOUNT, quotas=(Quota(10, 1.0),), shares=2)

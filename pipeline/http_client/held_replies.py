@@ -15,9 +15,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from pipeline.http_client.reply_certainty import CERTAIN_AFTER_S
 from pipeline.http_client.wire import unmatched_reply
 from pipeline.model import NoReply, Reply
-from pipeline.workers.reply_certainty import CERTAIN_AFTER_S
 
 Decide = Callable[[], None]
 

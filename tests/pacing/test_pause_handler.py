@@ -13,8 +13,8 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.limiter_settings import LimiterSettings
+from pipeline.pacing.pause_handler import PauseHandler
 from pipeline.vendors.kit.classify import classify_read
-from pipeline.workers.pauses import PauseHandler
 from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD
 from tests.workers.drive import ACCOUNT
 
