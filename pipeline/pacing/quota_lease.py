@@ -185,6 +185,14 @@ class QuotaLease:
         self.is_held = False
         self._lease.release()
 
+    def abandon(self) -> None:
+        """Let any process acquire it that counts as sent what is not on record; this one as well.
+
+        What was kept stays for the next record.
+        """
+        self.is_held = False
+        self._lease.abandon()
+
 
 def most_in(seconds: float, terms: LimiterSettings) -> int:
     """Requests that `terms` allow in a short time; 0 if no quota is stated.

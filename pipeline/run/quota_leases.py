@@ -290,9 +290,7 @@ class QuotaLeases:
             await _release(leaving)
             raise
         except RunAborted as error:
-            # a lease that is not released makes the next holder count what is not on record
-            for record in records:
-                record.keep()
+            _keep_for_later(records, is_last=is_last)
             self._wait_or_fail(error, announce)
             return
         await _release(leaving)
@@ -335,6 +333,14 @@ async def _release(leases: Sequence[QuotaLease]) -> None:
 
     with anyio.CancelScope(shield=True):
         await anyio.to_thread.run_sync(release)
+
+
+def _keep_for_later(records: Sequence[LeaseRecord], *, is_last: bool) -> None:
+    """Release nothing: then the next holder counts what is not on record."""
+    for record in records:
+        record.keep()
+        if is_last:  # it may be the next run of this process
+            record.lease.abandon()
 
 
 def _part_name(account: Account, number: int) -> str:

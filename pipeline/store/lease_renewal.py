@@ -142,6 +142,12 @@ class RenewedLease:
         self._is_renewed = False
         self._lease.release()
 
+    def abandon(self) -> None:
+        """Hold it no more, as if this process had been killed."""
+        self._renewal.close()
+        self._is_renewed = False
+        self._lease.abandon()
+
     def __enter__(self) -> Self:
         return self
 

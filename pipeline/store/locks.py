@@ -116,6 +116,12 @@ class Lock:
                 finally:
                     os.close(file)
 
+    def abandon(self) -> None:
+        """Release the lock as the end of the process would: its file still names the holder."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            os.close(file)
+
     def __enter__(self) -> Self:
         return self
 

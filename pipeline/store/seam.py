@@ -179,6 +179,11 @@ class Lease(Protocol):
     def release(self) -> None:
         """Let others take it at once, if it is held."""
 
+    def abandon(self) -> None:
+        """Hold it no more, as if this process had been killed: `holder` names it until another
+        takes the lease.
+        """
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_error: object) -> None: ...

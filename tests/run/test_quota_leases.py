@@ -299,3 +299,27 @@ def test_what_is_recorded_after_a_loss_hides_nothing_that_others_recorded(tmp_pa
     other.release()
     assert late.acquire()
     assert sum(each.many for each in late.take_over().ages) == 15 + 1
+
+
+async def test_a_process_whose_last_send_times_are_not_on_record_can_send_again(
+    tmp_path: Path,
+) -> None:
+    """And counts as many as may have left unrecorded."""
+    config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"')
+    config.ledger_folder.mkdir()
+    account = config.account("shop", ENVIRON)
+    away = config.ledger.with_suffix(".away")
+    leases = QuotaLeases()
+    limiter = leases.limiter(account, config)
+    async with leases.kept(config):
+        await until_async(lambda: limiter.is_open)
+        limiter.on_reply(await permit_of(limiter), limiter.now_s(), None)
+        config.ledger.rename(away)
+        config.ledger.mkdir()  # nothing can be recorded
+    config.ledger.rmdir()
+    away.rename(config.ledger)
+    again = leases.limiter(account, config)
+    async with leases.kept(config):
+        await until_async(lambda: again.is_open)
+        assert again.free(1) == 0
+        await permit_of(again)

@@ -113,6 +113,11 @@ class FileLease:
         self._withdraw()
         self._lock.release()
 
+    def abandon(self) -> None:
+        """Let others take it, as if this process had been killed."""
+        self._is_held = False
+        self._lock.abandon()
+
     def _make_folder(self) -> None:
         folder = self._path.parent
         if folder.name == LOCKS:  # that of a run must be there

@@ -154,6 +154,10 @@ class PgLease:
         with suppress(RunAborted):  # without the database it ends by itself
             self._connections.do(lambda it: it.execute(query, values), most_s=self.ttl_s)
 
+    def abandon(self) -> None:
+        """Let it end by itself, as that of a process that was killed."""
+        self._sure_until_s = -math.inf
+
     def __enter__(self) -> Self:
         return self
 

@@ -194,3 +194,14 @@ def test_any_text_is_a_name(store, kind):
     with store.lease(kind(name)) as lease, store.lease(kind(name)) as other:
         assert lease.take()
         assert not other.take()
+
+
+def test_an_abandoned_lease_still_names_its_holder_and_can_be_taken(store):
+    with store.lease(NAME) as lease:
+        assert lease.take()
+        lease.abandon()
+        assert lease.sure_until_s == -math.inf
+        holder = lease.holder()
+        assert holder is not None
+        assert holder.pid == os.getpid()
+        assert lease.take()
