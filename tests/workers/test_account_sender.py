@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
 import pytest
 
-from pipeline.model import JobRow, NoReply, Reply, ReplyStanding, Request, RunAborted, Status
+from pipeline.model import (
+    JobRow,
+    NoReply,
+    Reply,
+    ReplyStanding,
+    Request,
+    RowResult,
+    RunAborted,
+    Status,
+)
 from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.environment import RecoveredState
@@ -336,6 +346,30 @@ def test_rows_that_are_due_together_are_sent_together():
     retries = sorted(times[1] for times in script.asked.values() if len(times) > 1)
     assert len(retries) == 32
     assert retries[-1] - retries[0] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "in_one_go"),
+    [
+        pytest.param(True, False, id="rows that may be sent twice are claimed ahead"),
+        pytest.param(False, True, id="each of the others may end unknown after a kill"),
+    ],
+)
+def test_no_more_rows_that_may_not_be_repeated_are_claimed_than_are_in_flight(
+    repeatable, in_one_go
+):
+    account = replace(ACCOUNT, quotas=(Quota(500, 1.0),))
+    claimed: set[int] = set()
+    most: list[int] = []
+
+    def record(new: Sequence[int], results: Sequence[RowResult], *_more: object) -> None:
+        claimed.update(new)
+        most.append(len(claimed))
+        claimed.difference_update(result.row for result in results)
+
+    jobs = [job(row, f"s{row}", repeatable=repeatable) for row in range(1, 601)]
+    virtual_time.run(lambda: drive(jobs, Script(), account=account, record_with=record))
+    assert (max(most) <= 2 * account.in_flight) is in_one_go
 
 
 async def test_long_rows_are_read_ahead_by_their_size():
