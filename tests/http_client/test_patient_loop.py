@@ -149,7 +149,7 @@ def exchange(
             return sent_s, read_s, arrived_s
 
 
-@pytest.mark.parametrize(("quota", "rows", "is_seen"), [("500/s", 80, True), ("100/s", 20, False)])
+@pytest.mark.parametrize(("quota", "rows", "is_seen"), [("500/s", 600, True), ("100/s", 20, False)])
 def test_an_account_is_patient_while_it_waits_for_many_permits(quota, rows, is_seen):
     seen: set[bool] = set()
 
