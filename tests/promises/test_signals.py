@@ -22,6 +22,14 @@ ROWS = 400
 UNTOUCHED = {"not_attempted", "failed", "invalid", "rejected"}
 
 
+@pytest.fixture(autouse=True)
+def hang_up_is_not_ignored() -> Iterator[None]:
+    """Under `nohup` all that is started here would ignore it, as it should."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @contextmanager
 def sending(folder: Path, vendor: Simulator, *names: str) -> Iterator[subprocess.Popen[str]]:
     """`pipeline run` over a file of each name."""
