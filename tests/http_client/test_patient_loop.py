@@ -105,13 +105,15 @@ def test_no_date_is_left_over_for_what_is_read_later_without_patience():
 @pytest.mark.skipif(not CAN_DATE, reason="only Linux stamps what arrives")
 def test_a_socket_knows_when_bytes_arrived_that_are_read_later():
     late_s = 0.020
-    for _ in range(50):  # a busy machine may be late with the stamp
+    for _ in range(50):  # a busy machine may be late with the stamp, or with the look before it
         with listening() as address, PatientSelector(lambda _seconds: None) as selector:
             selector.set_patience("somebody", math.inf)
             selector.select(0)
             sent_s, read_s, arrived_s = exchange(address, selector, late_s)
-        assert arrived_s >= sent_s - 0.001
         assert read_s > sent_s + late_s
+        if not arrived_s:  # without a date
+            continue
+        assert arrived_s >= sent_s - 0.001
         if arrived_s < sent_s + late_s / 2:
             return
     pytest.fail("no arrival was dated before it was read")
