@@ -270,23 +270,29 @@ class AccountSender:
         fresh = source is RowSource.ANY or backlog.is_untouched
         fresh = fresh and len(self._bisector) < MAX_HELD
         if (probe := concurrency.next_probe) is not None:
-            return _one_or_none(backlog.probe(probe, fresh=fresh))
+            return _one_or_none(self._cut(backlog.probe(probe, fresh=fresh)))
         room, places = concurrency.room(), concurrency.places
         take = partial(
             backlog.next, self._clock(), fresh=fresh, others_first=concurrency.is_suspected
         )
         batches = list[Batch]()
-        for batch in islice(iter(take, []), most):
-            if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
-                # a group that gets no reply is split, and its many rows would all end late
-                backlog.rows.reopen(batch[1:])
-                del batch[1:]
+        for batch in map(self._cut, islice(iter(take, []), most)):
             is_early = not may_be_claimed(batch, room - len(batches), places - len(batches))
             if is_early and not undecided.is_suspected:
                 backlog.put_back(batch)
                 break
             batches.append(batch)
         return batches
+
+    def _cut(self, batch: Batch) -> Batch:
+        """Cut a group that was sent before to its first row, as long as there was no reply.
+
+        A group that gets no reply is split, and its many rows would all end late.
+        """
+        if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
+            self._backlog.rows.reopen(batch[1:])
+            del batch[1:]
+        return batch
 
     @property
     def _are_all_held(self) -> bool:

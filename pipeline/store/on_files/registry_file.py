@@ -159,7 +159,8 @@ class RegistryFile:
             try:
                 yield self._in_use
             except BaseException:
-                self.close()
+                with suppress(RunAborted):  # the earlier error matters more
+                    self.close()
                 raise
             finally:
                 self._in_use = None
